@@ -1,0 +1,1 @@
+"""Words without I/O: ids, caller, errors, documents, passages, citations."""

@@ -1,0 +1,25 @@
+"""Typed identifiers. Every id is a UUIDv7 (RFC 9562): unique without coordination and ordered by creation time."""
+
+import os
+import time
+from typing import NewType
+from uuid import UUID
+
+OrganizationId = NewType("OrganizationId", UUID)
+WorkspaceId = NewType("WorkspaceId", UUID)
+UserId = NewType("UserId", UUID)
+ApiKeyId = NewType("ApiKeyId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+VersionId = NewType("VersionId", UUID)
+ChunkId = NewType("ChunkId", UUID)
+JobId = NewType("JobId", UUID)
+AnswerId = NewType("AnswerId", UUID)
+
+
+def uuid7(*, at_ms: int | None = None, entropy: bytes | None = None) -> UUID:
+    """Return a UUIDv7 for `at_ms` (milliseconds since the epoch, now by default) and 10 bytes of `entropy`."""
+    milliseconds = int(time.time() * 1000) if at_ms is None else at_ms
+    raw = bytearray(milliseconds.to_bytes(6, "big") + (os.urandom(10) if entropy is None else entropy))
+    raw[6] = 0x70 | (raw[6] & 0x0F)
+    raw[8] = 0x80 | (raw[8] & 0x3F)
+    return UUID(bytes=bytes(raw))

@@ -1,0 +1,78 @@
+"""The internal form of a parsed document: one text, and spans over it.
+
+All offsets count Unicode code points of `ParsedDocument.text` (NFC). `text[block.start:block.end]` is the block, always;
+no library's own offsets are kept. Boxes are fractions of the page, 0 to 1, from the top left: (left, top, right, bottom).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Box = tuple[float, float, float, float]
+
+
+class PageKind(StrEnum):
+    """What the source calls its parts."""
+
+    PAGE = "page"
+    SLIDE = "slide"
+    SHEET = "sheet"
+
+
+class BlockKind(StrEnum):
+    """What a block is; the chunker and the citations treat them differently."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    LIST_ITEM = "list_item"
+    TABLE = "table"
+    CODE = "code"
+    QUOTE = "quote"
+    FORMULA = "formula"
+    FIGURE = "figure"
+    FOOTNOTE = "footnote"
+    HEADER = "header"
+    FOOTER = "footer"
+    COMMENT = "comment"
+    NOTE = "note"
+    META = "meta"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, slide or sheet. `number` counts from 1; `label` is what the source prints on it, if anything."""
+
+    number: int
+    start: int
+    end: int
+    kind: PageKind = PageKind.PAGE
+    label: str | None = None
+    width: float | None = None
+    height: float | None = None
+    is_ocr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of the text with one meaning. `level` is 1-6 for headings, the nesting depth for list items."""
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0
+    heading_path: tuple[str, ...] = ()
+    page: int | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """What parsing yields. Formats without pages have `pages == ()` and blocks with `page=None`."""
+
+    text: str
+    blocks: tuple[Block, ...]
+    pages: tuple[Page, ...]
+    content_type: str
+    parser_version: str
+    title: str | None = None
+    language: str | None = None
+    warnings: tuple[str, ...] = ()

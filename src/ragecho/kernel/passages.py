@@ -1,0 +1,79 @@
+"""Chunks as they are stored, passages as they are found, citations as they are shown."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSpan:
+    """A chunk before it is stored: a span of the document's text and the context that is embedded with it.
+
+    `text[start:end]` of the document is the chunk's text. `page` is the page on which it starts (None without pages).
+    `tokens` counts the embedder's tokens of prefix and text together. Chunks of one document overlap where asked to.
+    """
+
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    heading_path: tuple[str, ...]
+    page: int | None
+    tokens: int
+    embedded_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk found for a question. `scores` names each signal, e.g. vector, lexical, fused, rerank."""
+
+    chunk_id: ChunkId
+    document_id: DocumentId
+    version_id: VersionId
+    filename: str
+    title: str | None
+    heading_path: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    text: str
+    content_sha256: str
+    score: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Words quoted from a document. `n` is the number in the answer; offsets count code points of the version's text."""
+
+    n: int
+    document_id: DocumentId
+    version_id: VersionId
+    chunk_id: ChunkId
+    filename: str
+    page: int | None
+    start: int
+    end: int
+    quote: str
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model call cost. Tokens are the model's own."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """A set of vectors that may be compared: model, revision, dimensions and chunking version (ARCHITECTURE decision 5)."""
+
+    id: UUID
+    model: str
+    revision: str
+    dimensions: int
+    chunking: str

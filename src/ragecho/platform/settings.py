@@ -1,0 +1,52 @@
+"""Settings that every role shares, read from RAGECHO_* or a `.env` file. Features add their own sections."""
+
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Environment(StrEnum):
+    """Where this runs; production refuses what development tolerates."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """Everything configurable. Field descriptions become `.env.example` and the settings reference."""
+
+    model_config = SettingsConfigDict(env_prefix="RAGECHO_", env_file=".env", extra="ignore")
+
+    environment: Environment = Field(
+        Environment.DEVELOPMENT, description="`development` or `production`; production refuses unsafe settings."
+    )
+    data_dir: Path = Field(Path("data"), description="Folder of the embedded database, blobs and keys.")
+    host: str = Field("127.0.0.1", description="Address that the HTTP server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the HTTP server listens on.")
+    public_url: str | None = Field(None, description="The URL that people type; default http://HOST:PORT.")
+    database_url: SecretStr | None = Field(
+        None, description="External PostgreSQL 16+ with pgvector 0.8+ (postgresql://…); empty means the embedded one."
+    )
+    database_pool_size: int = Field(10, ge=1, description="Connections per process.")
+    blob_url: str | None = Field(
+        None, description="Where original files are kept: file:///path; default DATA_DIR/blobs."
+    )
+    model_dir: Path = Field(
+        Path(platformdirs.user_cache_dir("ragecho")) / "models",
+        description="Folder of model weights, filled at set-up.",
+    )
+    embedder: str = Field(
+        "bge-small-en-v1.5", description="Embedding model of new workspaces, a name from the catalogue."
+    )
+    reranker: str = Field("ms-marco-MiniLM-L-12-v2", description="Cross-encoder that judges evidence, or `none`.")
+    model_threads: int = Field(0, ge=0, description="Threads for models in one process; 0 means all cores.")
+    generator: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("extractive",), description="Ordered, comma separated: `openai:gpt-5-mini,extractive`."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("auto", description="`json`, `console`, or `auto`: console on a terminal, JSON elsewhere.")
