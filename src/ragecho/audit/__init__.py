@@ -1,0 +1,1 @@
+"""Answer records and the audit trail."""

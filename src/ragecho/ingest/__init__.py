@@ -1,0 +1,1 @@
+"""From upload to a searchable document."""

@@ -1,0 +1,1 @@
+"""Documents, versions, chunks and the search over them."""

@@ -1,0 +1,1 @@
+"""Settings, database, jobs, HTTP, telemetry, embedded PostgreSQL."""

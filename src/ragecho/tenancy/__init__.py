@@ -1,0 +1,1 @@
+"""Organisations, workspaces, members, API keys."""

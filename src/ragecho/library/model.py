@@ -1,0 +1,99 @@
+"""What the library hands out."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ragecho.kernel.caller import Access
+from ragecho.kernel.ids import ChunkId, DocumentId, UserId, VersionId
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as its readers see it. `version` counts from 1 once a version is ready; `chunks` are its live ones."""
+
+    id: DocumentId
+    filename: str
+    title: str | None
+    content_type: str | None
+    size_bytes: int
+    sha256: str
+    status: str
+    error: dict[str, Any] | None
+    progress: float
+    pages: int | None
+    chunks: int
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    access: Access
+    owner_id: UserId | None
+    readers: tuple[str, ...]
+    version: int
+    current_version_id: VersionId | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One uploaded state of a document."""
+
+    id: VersionId
+    document_id: DocumentId
+    number: int
+    filename: str
+    content_type: str | None
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as listed."""
+
+    id: ChunkId
+    version_id: VersionId
+    ordinal: int
+    start: int
+    end: int
+    page: int | None
+    heading_path: tuple[str, ...]
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFilter:
+    """Which documents to list. Empty means all."""
+
+    status: str | None = None
+    tag: str | None = None
+    access: Access | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilter:
+    """Which documents to search: those with all `tags`, and among `documents` unless None."""
+
+    tags: tuple[str, ...] = ()
+    documents: tuple[DocumentId, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedChunk:
+    """A chunk ready to be stored; arrays belong to it in order of the terms."""
+
+    id: ChunkId
+    ordinal: int
+    start: int
+    end: int
+    page: int | None
+    heading_path: tuple[str, ...]
+    tokens: int
+    sha256: bytes
+    text: str
+    embedding: str
+    length: int
+    terms: list[int] = field(default_factory=list)
+    frequencies: list[int] = field(default_factory=list)

@@ -1,0 +1,147 @@
+"""Find passages for a question: words and vectors, fused, within what the caller may read."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from sqlalchemy import RowMapping
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.errors import NotFound
+from ragecho.kernel.ids import ChunkId
+from ragecho.kernel.passages import Passage
+from ragecho.library import analysis, store_chunks
+from ragecho.library.model import SearchFilter
+from ragecho.library.search_sql import INDEX_STATE, search_statement
+from ragecho.platform.database import Database
+from ragecho.platform.telemetry import span
+from ragecho.ports.embedder import Embedder, Vectors
+
+
+class SearchMode(StrEnum):
+    """Which signals are used."""
+
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    LEXICAL = "lexical"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTuning:
+    """Constants of retrieval; docs/how-to/evaluate.md says how each was measured."""
+
+    exact_below_chunks: int = 20_000
+    candidate_cap: int = 10_000
+    depth: int = 100
+    rrf_k: int = 60
+    vector_weight: float = 1.0
+    lexical_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Passages, best first, and what each step took in milliseconds."""
+
+    passages: list[Passage]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+def vector_literal(vector: Vectors) -> str:
+    """Return pgvector's text form. Seven digits are more than a half-precision float holds."""
+    return "[" + ",".join([f"{value:.6g}" for value in np.asarray(vector).tolist()]) + "]"
+
+
+class PassageSearch:
+    """Hybrid search over one database. Stateless apart from its collaborators."""
+
+    def __init__(self, database: Database, embedder: Embedder, tuning: SearchTuning | None = None) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._tuning = tuning or SearchTuning()
+
+    async def search(
+        self,
+        caller: Caller,
+        *,
+        query: str,
+        k: int,
+        mode: SearchMode = SearchMode.HYBRID,
+        wanted: SearchFilter | None = None,
+    ) -> Found:
+        """Return the best `k` passages that the caller may read. `score` is the fused score; `scores` its parts."""
+        started = time.perf_counter()
+        vector = None
+        if mode is not SearchMode.LEXICAL:
+            with span("search.embed"):
+                vector = vector_literal(await self._embedder.embed_query(query))
+        embedded = time.perf_counter()
+        with span("search.query", mode=str(mode), k=k):
+            rows = await self._query(caller, query, vector, k=k, mode=mode, wanted=wanted or SearchFilter())
+        done = time.perf_counter()
+        timings = {
+            "embed": (embedded - started) * 1e3,
+            "query": (done - embedded) * 1e3,
+            "total": (done - started) * 1e3,
+        }
+        return Found([_passage(row) for row in rows], {name: round(value, 3) for name, value in timings.items()})
+
+    async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
+        """Return which of the chunks the caller may read now: the last check before a prompt."""
+        async with self._database.transaction(caller) as session:
+            return await store_chunks.readable_chunks(session, caller, chunk_ids)
+
+    async def _query(
+        self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
+    ) -> Sequence[RowMapping]:
+        tuning = self._tuning
+        terms = analysis.query_terms_of(query) if mode is not SearchMode.VECTOR else {}
+        async with self._database.transaction(caller) as session:
+            state = (await session.execute(INDEX_STATE, {"workspace_id": caller.workspace_id})).mappings().first()
+            if state is None:
+                raise NotFound("There is no such workspace.")
+            statement = search_statement(
+                str(mode),
+                dimensions=state["dimensions"],
+                is_exact=state["chunks"] < tuning.exact_below_chunks,
+                is_filtered=bool(wanted.tags or wanted.documents is not None),
+                vector_weight=tuning.vector_weight,
+                lexical_weight=tuning.lexical_weight,
+                k=tuning.rrf_k,
+            )
+            parameters: dict[str, Any] = {
+                "workspace_id": caller.workspace_id,
+                "space_id": state["space_id"],
+                "limit": k,
+                "depth": max(tuning.depth, k),
+                "vector": vector,
+                "terms": analysis.TermIds(caller.workspace_id).of(terms),
+                "weights": [float(times) for times in terms.values()],
+                "tags": list(wanted.tags) or None,
+                "documents": list(wanted.documents) if wanted.documents is not None else None,
+                "candidate_cap": tuning.candidate_cap,
+            }
+            names = statement.compile().params
+            found = await session.execute(statement, {name: parameters[name] for name in names})
+            return found.mappings().all()
+
+
+def _passage(row: RowMapping) -> Passage:
+    scores = {name: float(row[name]) for name in ("vector", "lexical") if row[name] is not None}
+    return Passage(
+        chunk_id=row["chunk_id"],
+        document_id=row["document_id"],
+        version_id=row["version_id"],
+        filename=row["filename"],
+        title=row["title"],
+        heading_path=tuple(row["heading_path"]),
+        page=row["page"],
+        start=row["start_offset"],
+        end=row["end_offset"],
+        text=row["text"],
+        content_sha256=row["content_sha256"],
+        score=float(row["score"]),
+        scores=scores | {"fused": float(row["score"])},
+    )

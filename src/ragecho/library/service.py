@@ -1,0 +1,92 @@
+"""What people do with documents, apart from uploading (ingest) and searching (search)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ragecho.kernel.caller import Access, Caller, readers_of
+from ragecho.kernel.errors import InvalidInput, NotFound
+from ragecho.kernel.ids import DocumentId
+from ragecho.library import store_chunks, store_documents
+from ragecho.library.model import Document
+
+MAX_TAGS = 50
+MAX_TAG_LENGTH = 100
+MAX_TITLE_LENGTH = 500
+MAX_METADATA_KEYS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentChange:
+    """What to change; None leaves a field as it is."""
+
+    title: str | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: dict[str, Any] | None = None
+    access: Access | None = None
+
+
+async def get_document(
+    caller: Caller, session: AsyncConnection, document_id: DocumentId, *, for_update: bool = False
+) -> Document:
+    """Return a document that the caller may read. Raises `NotFound`."""
+    document = await store_documents.get_document(session, caller, document_id, for_update=for_update)
+    if document is None:
+        raise NotFound("There is no such document.")
+    return document
+
+
+async def change_document(
+    caller: Caller, session: AsyncConnection, document_id: DocumentId, change: DocumentChange
+) -> Document:
+    """Change title, tags, metadata or access; chunks change readers in the same transaction. Raises `NotFound`."""
+    # The index lock first, as everywhere: an indexing transaction must not read the old readers and write them later.
+    await store_chunks.lock_index(session, caller)
+    document = await get_document(caller, session, document_id, for_update=True)
+    access = change.access or document.access
+    readers = readers_of(access, owner_id=document.owner_id)
+    if change.title is not None and len(change.title) > MAX_TITLE_LENGTH:
+        raise InvalidInput(f"A title has at most {MAX_TITLE_LENGTH} characters.")
+    await store_documents.update_document(
+        session,
+        caller,
+        document_id,
+        title=change.title if change.title is not None else document.title,
+        tags=document.tags if change.tags is None else checked_tags(change.tags),
+        metadata=document.metadata if change.metadata is None else checked_metadata(change.metadata),
+        access=access,
+        readers=readers,
+    )
+    if readers != document.readers:
+        await store_chunks.relabel_chunks(session, caller, document_id, readers)
+    # After narrowing the access the changer may be unable to read it: then there is nothing to return.
+    after = await store_documents.get_document(session, caller, document_id)
+    if after is None:
+        raise InvalidInput("This would hide the document from you; its owner can do that.")
+    return after
+
+
+async def delete_document(caller: Caller, session: AsyncConnection, document_id: DocumentId) -> set[str]:
+    """Remove a document, its versions, chunks and jobs; return the digests of its blobs. Raises `NotFound`."""
+    await store_chunks.lock_index(session, caller)
+    await get_document(caller, session, document_id, for_update=True)
+    contents = await store_documents.list_contents(session, caller, document_id)
+    await store_chunks.delete_chunks(session, caller, document_id)
+    await store_documents.delete_document(session, caller, document_id)
+    return contents
+
+
+def checked_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tags trimmed, without repetition, in order. Raises `InvalidInput`."""
+    cleaned = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    if len(cleaned) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in cleaned):
+        raise InvalidInput(f"A document has at most {MAX_TAGS} tags of at most {MAX_TAG_LENGTH} characters each.")
+    return cleaned
+
+
+def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata. Raises `InvalidInput` when there is too much of it."""
+    if len(metadata) > MAX_METADATA_KEYS:
+        raise InvalidInput(f"Metadata has at most {MAX_METADATA_KEYS} keys.")
+    return metadata

@@ -1,0 +1,139 @@
+"""Connections and transactions. A session comes only from `transaction(caller)`: no query runs without a caller."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import URL, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.errors import ConfigurationError, Unavailable
+
+APP_ROLE = "ragecho_app"
+RECONNECT_SECONDS = 10.0
+
+# One statement for all settings; `true` makes each end with the transaction, so a pooled connection carries nothing on.
+SET_CALLER = text("""
+    select set_config('ragecho.organization_id', :organization_id, true),
+           set_config('ragecho.workspace_id', :workspace_id, true),
+           set_config('ragecho.principals', :principals, true),
+           set_config('ragecho.sees_all', :sees_all, true)
+""")
+
+
+def driver_url(url: str) -> URL:
+    """Return the SQLAlchemy URL for psycopg 3 of a `postgresql://` URL. Raises `ConfigurationError`."""
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigurationError("RAGECHO_DATABASE_URL is not a URL like postgresql://user@host/database.") from error
+    if not parsed.drivername.startswith("postgres"):
+        raise ConfigurationError("RAGECHO_DATABASE_URL must be a postgresql:// URL.")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def array_literal(values: tuple[str, ...]) -> str:
+    """Return a PostgreSQL text[] literal."""
+    quoted = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
+    return "{" + ",".join(quoted) + "}"
+
+
+class Database:
+    """A pool of connections that run as `ragecho_app`, whoever logged in."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, application_name: str = "ragecho") -> None:
+        parsed = driver_url(url)
+        # The start-up parameter makes the role the session's own default: RESET ROLE leads back to it.
+        options: dict[str, Any] = {"application_name": application_name}
+        if parsed.username != APP_ROLE:
+            options["options"] = f"-c role={APP_ROLE}"
+        self.url = url
+        self.engine: AsyncEngine = create_async_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            connect_args=options,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        event.listen(self.engine.sync_engine, "connect", _prepare_early)
+
+    @asynccontextmanager
+    async def transaction(self, caller: Caller) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection in a transaction that sees what `caller` may see; commits at the end, rolls back on error.
+
+        Raises `Unavailable` when the database does not come back within `RECONNECT_SECONDS`.
+        """
+        async with self._begun(_settings_of(caller)) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def anonymous(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a transaction without a caller: no tenant row is visible. For credentials, the queue."""
+        async with self._begun(None) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begun(self, settings: dict[str, str] | None) -> AsyncIterator[AsyncConnection]:
+        connection = await self._connect(settings)
+        try:
+            yield connection
+            await connection.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("The database connection was lost; try again.", retry_after_seconds=1) from error
+            raise
+        finally:
+            # Closing rolls back what was not committed, and must finish even when the request was cancelled.
+            await asyncio.shield(connection.close())
+
+    async def _connect(self, settings: dict[str, str] | None) -> AsyncConnection:
+        """Return a connection whose transaction has the settings; a dead pooled connection is replaced, not shown."""
+        deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
+        delay = 0.05
+        while True:
+            connection = None
+            try:
+                connection = await self.engine.connect()
+                if settings is not None:
+                    await connection.execute(SET_CALLER, settings)
+            except OperationalError as error:
+                if connection is not None:
+                    await connection.invalidate()
+                    await connection.close()
+                if asyncio.get_running_loop().time() + delay > deadline:
+                    raise Unavailable("The database does not answer; try again.", retry_after_seconds=2) from error
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)
+            else:
+                return connection
+
+    async def ping(self) -> None:
+        """Run the smallest query. Raises what the driver raises."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("select 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _settings_of(caller: Caller) -> dict[str, str]:
+    return {
+        "organization_id": str(caller.organization_id),
+        "workspace_id": str(caller.workspace_id),
+        "principals": array_literal(caller.principals),
+        "sees_all": "on" if caller.sees_all else "off",
+    }
+
+
+def _prepare_early(dbapi_connection: Any, _record: object) -> None:
+    # Behind a transaction-pooling proxy prepared statements break; there they are switched off by the environment.
+    if os.environ.get("RAGECHO_DATABASE_PREPARE", "on") == "off":
+        dbapi_connection.prepare_threshold = None

@@ -1,0 +1,108 @@
+-- Lexical candidates. Under row-level security the GIN index cannot be used (`&&` is not leakproof), so this one
+-- function reads the lexical index as a role that owns nothing else. It takes the workspace and principals from the
+-- transaction's settings, never as arguments, and returns ids and scores only; the caller's query joins them back to
+-- policy-protected tables. Without a caller the settings are null and nothing matches.
+--
+-- Small workspaces are ranked exactly. In large ones the query's rarest terms are taken until their document frequencies
+-- add up to candidate_cap; the rows that hold any of them are ranked by the exact BM25 over all query terms.
+create function ragecho_lexical_candidates(
+  query_space uuid, query_terms integer[], query_weights real[], filter_tags text[], filter_documents uuid[],
+  candidate_cap integer, result_limit integer
+) returns table (chunk_id uuid, score real)
+language plpgsql stable security definer parallel restricted
+set search_path = pg_catalog, public
+as $$
+#variable_conflict use_column
+declare
+  caller_workspace constant uuid := ragecho_workspace();
+  caller_principals constant text[] := ragecho_principals();
+  caller_sees_all constant boolean := ragecho_sees_all();
+  total bigint;
+  pruned integer[];
+  query_vector sparsevec;
+begin
+  if caller_workspace is null or cardinality(query_terms) = 0 then
+    return;
+  end if;
+  select s.chunks into total from index_statistics s where s.workspace_id = caller_workspace and s.space_id = query_space;
+  if coalesce(total, 0) = 0 then
+    return;
+  end if;
+
+  -- The query half of BM25: inverse document frequency (Robertson/Sparck Jones, never negative) times the query weight.
+  with known as (
+    select q.term, f.chunks as frequency, q.weight * ln(1 + (total - f.chunks + 0.5) / (f.chunks + 0.5)) as idf
+    from unnest(query_terms, query_weights) as q (term, weight)
+    join term_frequencies f on f.workspace_id = caller_workspace and f.space_id = query_space and f.term = q.term
+    where f.chunks > 0
+  ), running as (
+    select term, idf, sum(frequency) over (order by frequency, term rows unbounded preceding) - frequency as before
+    from known
+  )
+  select array_agg(term) filter (where before < candidate_cap),
+         ('{' || string_agg(term || ':' || idf::real, ',' order by term) || '}/1000000000')::sparsevec
+  into pruned, query_vector from running;
+  if query_vector is null then
+    return;
+  end if;
+
+  return query
+    select t.chunk_id, (-(t.weights <#> query_vector))::real as score
+    from chunk_terms t
+    where t.workspace_id = caller_workspace and t.space_id = query_space
+      and t.terms && pruned
+      and (caller_sees_all or t.readers && caller_principals)
+      and (filter_documents is null or t.document_id = any (filter_documents))
+      and (filter_tags is null or t.document_id in (
+        select d.id from documents d where d.workspace_id = caller_workspace and d.tags @> filter_tags))
+    order by t.weights <#> query_vector, t.chunk_id
+    limit result_limit;
+end
+$$;
+
+-- What an API key stands for, looked up by the digest of its secret before there is a caller. Returns no row for keys
+-- that are unknown, expired or revoked, or whose owner is disabled.
+create function ragecho_authenticate_api_key(digest bytea)
+returns table (key_id uuid, organization_id uuid, workspace_id uuid, workspace_slug text, user_id uuid, scopes text[])
+language plpgsql volatile security definer
+set search_path = pg_catalog, public
+as $$
+#variable_conflict use_column
+declare
+  found record;
+begin
+  select k.id, k.organization_id, k.workspace_id, w.slug, k.user_id, k.scopes, k.last_used_at into found
+  from api_keys k join workspaces w on w.id = k.workspace_id left join users u on u.id = k.user_id
+  where k.secret_sha256 = digest and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+    and not coalesce(u.is_disabled, false);
+  if not found then
+    return;
+  end if;
+  -- To the minute is exact enough, and keeps reads from writing.
+  if found.last_used_at is null or found.last_used_at < now() - interval '1 minute' then
+    update api_keys set last_used_at = now() where id = found.id;
+  end if;
+  return query select found.id, found.organization_id, found.workspace_id, found.slug, found.user_id, found.scopes;
+end
+$$;
+
+create policy lexical on chunk_terms for select to ragecho_lexical using (true);
+create policy lexical on term_frequencies for select to ragecho_lexical using (true);
+create policy lexical on index_statistics for select to ragecho_lexical using (true);
+create policy lexical on documents for select to ragecho_lexical using (true);
+grant select on chunk_terms, term_frequencies, index_statistics to ragecho_lexical;
+grant select (workspace_id, id, tags) on documents to ragecho_lexical;
+
+create policy login on api_keys to ragecho_login using (true);
+create policy login on workspaces for select to ragecho_login using (true);
+create policy login on users for select to ragecho_login using (true);
+grant select on api_keys, workspaces to ragecho_login;
+grant select (id, is_disabled) on users to ragecho_login;
+grant update (last_used_at) on api_keys to ragecho_login;
+
+grant create on schema public to ragecho_lexical, ragecho_login;
+alter function ragecho_lexical_candidates owner to ragecho_lexical;
+alter function ragecho_authenticate_api_key owner to ragecho_login;
+revoke create on schema public from ragecho_lexical, ragecho_login;
+revoke execute on function ragecho_lexical_candidates, ragecho_authenticate_api_key from public;
+grant execute on function ragecho_lexical_candidates, ragecho_authenticate_api_key to ragecho_app;

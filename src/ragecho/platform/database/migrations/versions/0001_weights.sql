@@ -1,0 +1,10 @@
+-- The document half of BM25 (k1 = 0.9, b = 0.4: Anserini's defaults for passages), one weight per distinct term:
+-- tf (k1 + 1) / (tf + k1 (1 - b + b length / average_length)). The query half is the inverse document frequency.
+create function ragecho_bm25_weights(terms integer[], frequencies smallint[], length integer, average_length real)
+returns sparsevec language sql immutable parallel safe
+return (
+  select ('{' || string_agg(
+    t.term || ':' || (t.tf * 1.9 / (t.tf + 0.9 * (0.6 + 0.4 * length / greatest(average_length, 1))))::real, ',')
+    || '}/1000000000')::sparsevec
+  from unnest(terms, frequencies) as t (term, tf)
+);
