@@ -7,6 +7,8 @@ no library's own offsets are kept. Boxes are fractions of the page, 0 to 1, from
 from dataclasses import dataclass
 from enum import StrEnum
 
+import orjson
+
 Box = tuple[float, float, float, float]
 
 
@@ -76,3 +78,30 @@ class ParsedDocument:
     title: str | None = None
     language: str | None = None
     warnings: tuple[str, ...] = ()
+
+
+def to_json(document: ParsedDocument) -> bytes:
+    """Return everything but the text as JSON; what `from_json` needs beside the text."""
+    return orjson.dumps({name: getattr(document, name) for name in _FIELDS if name != "text"})
+
+
+def from_json(text: str, structure: bytes) -> ParsedDocument:
+    """Return the document of a text and `to_json`'s structure."""
+    fields = orjson.loads(structure)
+    fields["blocks"] = tuple(
+        Block(
+            **block
+            | {
+                "kind": BlockKind(block["kind"]),
+                "heading_path": tuple(block["heading_path"]),
+                "box": tuple(block["box"]) if block["box"] else None,
+            }
+        )
+        for block in fields["blocks"]
+    )
+    fields["pages"] = tuple(Page(**page | {"kind": PageKind(page["kind"])}) for page in fields["pages"])
+    fields["warnings"] = tuple(fields["warnings"])
+    return ParsedDocument(text=text, **fields)
+
+
+_FIELDS = tuple(ParsedDocument.__dataclass_fields__)

@@ -28,7 +28,7 @@ INSERT_VECTOR = text("""
 INSERT_TERMS = text("""
     insert into chunk_terms (workspace_id, chunk_id, document_id, space_id, readers, length, terms, frequencies, weights)
     values (:workspace_id, :id, :document_id, :space_id, :readers, :length, :terms, :frequencies,
-            ragecho_bm25_weights(cast(:terms as int[]), cast(:frequencies as smallint[]), :length, :average_length))""")
+            ragecho_bm25_weights(cast(:terms as int[]), cast(:frequencies as smallint[]), cast(:length as int), cast(:average_length as real)))""")
 # Sorted, so that two transactions never wait for each other in a ring; the workspace's lock makes them follow anyway.
 COUNT_TERMS = text("""
     insert into term_frequencies as f (workspace_id, space_id, term, chunks)
@@ -253,7 +253,7 @@ async def _renew_weights_on_drift(session: AsyncConnection, caller: Caller, spac
         return
     await session.execute(
         text(
-            "update chunk_terms set weights = ragecho_bm25_weights(terms, frequencies, length, :average)"
+            "update chunk_terms set weights = ragecho_bm25_weights(terms, frequencies, length, cast(:average as real))"
             " where workspace_id = :workspace_id and space_id = :space_id"
         ),
         {"workspace_id": caller.workspace_id, "space_id": space_id, "average": average},

@@ -210,6 +210,14 @@ async def set_status(
     )
 
 
+async def set_progress(session: AsyncConnection, caller: Caller, document_id: DocumentId, progress: float) -> None:
+    """Write how far processing is, 0 to 1."""
+    await session.execute(
+        text("update documents set progress = :progress where workspace_id = :workspace_id and id = :id"),
+        {"workspace_id": caller.workspace_id, "id": document_id, "progress": progress},
+    )
+
+
 async def get_version(session: AsyncConnection, caller: Caller, version_id: VersionId) -> Version | None:
     """Return one version of a readable document."""
     found = await session.execute(
@@ -218,6 +226,39 @@ async def get_version(session: AsyncConnection, caller: Caller, version_id: Vers
     )
     row = found.mappings().first()
     return Version(**row) if row else None
+
+
+async def latest_version(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> Version:
+    """Return the newest version of a readable document."""
+    found = await session.execute(
+        text(
+            f"select {VERSION_COLUMNS} from document_versions where workspace_id = :workspace_id and document_id = :id"
+            " order by number desc limit 1"
+        ),
+        {"workspace_id": caller.workspace_id, "id": document_id},
+    )
+    return Version(**found.mappings().one())
+
+
+async def forget_parsed(session: AsyncConnection, caller: Caller, version_id: VersionId) -> None:
+    """Let a version be parsed anew."""
+    await session.execute(
+        text("update document_versions set parser_version = null where workspace_id = :workspace_id and id = :id"),
+        {"workspace_id": caller.workspace_id, "id": version_id},
+    )
+
+
+async def load_parsed(session: AsyncConnection, caller: Caller, version_id: VersionId) -> tuple[str, bytes] | None:
+    """Return text and structure (JSON) of a version that is parsed already, or None."""
+    found = await session.execute(
+        text(
+            "select text, cast(parsed as text) as parsed from document_versions"
+            " where workspace_id = :workspace_id and id = :id and parser_version is not null"
+        ),
+        {"workspace_id": caller.workspace_id, "id": version_id},
+    )
+    row = found.mappings().first()
+    return (row["text"], row["parsed"].encode()) if row else None
 
 
 async def list_contents(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> set[str]:

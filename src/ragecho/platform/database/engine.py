@@ -61,6 +61,7 @@ class Database:
             connect_args=options,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
+            hide_parameters=True,  # they are content, and errors are logged
         )
         event.listen(self.engine.sync_engine, "connect", _prepare_early)
 

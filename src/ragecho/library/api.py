@@ -1,0 +1,150 @@
+"""Routes of documents and search."""
+
+from typing import Annotated, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from ragecho.kernel.caller import Access, Caller, Scope
+from ragecho.kernel.errors import InvalidInput, NotFound
+from ragecho.kernel.ids import DocumentId
+from ragecho.library import service, store_documents
+from ragecho.library.model import DocumentFilter, SearchFilter
+from ragecho.library.rerank import rerank
+from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchIn, SearchOut
+from ragecho.library.search import Found, PassageSearch
+from ragecho.platform.database import Database
+from ragecho.platform.http.authentication import Authenticate
+from ragecho.platform.http.pages import Page, PageParams
+from ragecho.platform.telemetry import get_logger
+from ragecho.ports.blobs import BlobStore
+from ragecho.ports.reranker import Reranker
+
+log = get_logger(__name__)
+
+Status = Literal["queued", "processing", "ready", "failed"]
+
+
+def build_documents_router(database: Database, blobs: BlobStore, authenticate: Authenticate) -> APIRouter:
+    """Return the routes that read, change and delete documents."""
+    router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
+    Reading = Annotated[Caller, Depends(authenticate)]
+
+    @router.get("")
+    async def list_documents(
+        caller: Reading,
+        paging: PageParams,
+        status: Status | None = None,
+        tag: Annotated[str | None, Query(max_length=100)] = None,
+        q: Annotated[str | None, Query(max_length=200)] = None,
+        access: Access | None = None,
+    ) -> Page[DocumentOut]:
+        """List documents, newest first."""
+        caller.require(Scope.READ)
+        async with database.transaction(caller) as session:
+            items, total = await store_documents.list_documents(
+                session, caller, DocumentFilter(status, tag, access, q), limit=paging.limit, offset=paging.offset
+            )
+        return Page.of(map(DocumentOut.of, items), total=total, paging=paging)
+
+    @router.get("/{document_id}")
+    async def get_document(caller: Reading, document_id: UUID) -> DocumentOut:
+        """Return one document."""
+        caller.require(Scope.READ)
+        async with database.transaction(caller) as session:
+            return DocumentOut.of(await service.get_document(caller, session, DocumentId(document_id)))
+
+    @router.patch("/{document_id}")
+    async def change_document(caller: Reading, document_id: UUID, change: DocumentPatch) -> DocumentOut:
+        """Change title, tags, metadata or access; search follows at once."""
+        caller.require(Scope.WRITE)
+        wanted = service.DocumentChange(
+            title=change.title,
+            tags=None if change.tags is None else tuple(change.tags),
+            metadata=change.metadata,
+            access=change.access,
+        )
+        async with database.transaction(caller) as session:
+            return DocumentOut.of(await service.change_document(caller, session, DocumentId(document_id), wanted))
+
+    @router.delete("/{document_id}", status_code=204, response_class=Response)
+    async def delete_document(caller: Reading, document_id: UUID) -> Response:
+        """Remove a document and everything made from it; the next query does not see it."""
+        caller.require(Scope.WRITE)
+        async with database.transaction(caller) as session:
+            contents = await service.delete_document(caller, session, DocumentId(document_id))
+        worker = Caller.worker(caller.organization_id, caller.workspace_id)
+        async with database.transaction(worker) as session:
+            unused = await store_documents.unreferenced_contents(session, worker, sorted(contents))
+        for sha256 in sorted(unused):
+            await blobs.delete(caller.workspace_id, sha256)
+        log.info("document.deleted", document_id=str(document_id))
+        return Response(status_code=204)
+
+    @router.get("/{document_id}/content", response_class=StreamingResponse)
+    async def get_content(caller: Reading, document_id: UUID) -> StreamingResponse:
+        """Download the original bytes."""
+        caller.require(Scope.READ)
+        async with database.transaction(caller) as session:
+            document = await service.get_document(caller, session, DocumentId(document_id))
+        name = quote(document.filename)
+        return StreamingResponse(
+            blobs.open(caller.workspace_id, document.sha256),
+            # Never the uploader's own type: nothing that was uploaded may run in our origin.
+            media_type="application/octet-stream",
+            headers={
+                "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+                "Content-Length": str(document.size_bytes),
+            },
+        )
+
+    @router.get("/{document_id}/text", response_class=PlainTextResponse)
+    async def get_text(caller: Reading, document_id: UUID) -> PlainTextResponse:
+        """Return the parsed text that `start` and `end` of citations and chunks count in."""
+        caller.require(Scope.READ)
+        async with database.transaction(caller) as session:
+            document = await service.get_document(caller, session, DocumentId(document_id))
+            text = None
+            if document.current_version_id is not None:
+                text = await store_documents.version_text(session, caller, document.current_version_id)
+        if text is None:
+            raise NotFound("This document has no text yet.", status=document.status)
+        return PlainTextResponse(text)
+
+    @router.get("/{document_id}/chunks")
+    async def list_chunks(caller: Reading, document_id: UUID, paging: PageParams) -> Page[ChunkOut]:
+        """List a document's chunks in reading order."""
+        caller.require(Scope.READ)
+        async with database.transaction(caller) as session:
+            document = await service.get_document(caller, session, DocumentId(document_id))
+            items, total = await store_documents.list_chunks(
+                session, caller, document.id, limit=paging.limit, offset=paging.offset
+            )
+        return Page.of(map(ChunkOut.of, items), total=total, paging=paging)
+
+    return router
+
+
+def build_search_router(search: PassageSearch, reranker: Reranker | None, authenticate: Authenticate) -> APIRouter:
+    """Return the search route."""
+    router = APIRouter(prefix="/api/v1", tags=["search"])
+    Reading = Annotated[Caller, Depends(authenticate)]
+
+    @router.post("/search")
+    async def search_passages(caller: Reading, body: SearchIn) -> SearchOut:
+        """Find passages by words and meaning among what the caller may read."""
+        caller.require(Scope.READ)
+        ids = body.filters.document_ids if body.filters else None
+        wanted = SearchFilter(
+            tags=tuple(body.tags), documents=None if ids is None else tuple(DocumentId(one) for one in ids)
+        )
+        if body.rerank and reranker is None:
+            raise InvalidInput("No reranker is configured (RAGECHO_RERANKER); search without 'rerank'.")
+        found = await search.search(caller, query=body.query, k=body.k, mode=body.mode, wanted=wanted)
+        if body.rerank and reranker is not None:
+            found = Found(*await rerank(reranker, body.query, found))
+        return SearchOut.of(found)
+
+    return router

@@ -1,0 +1,145 @@
+"""Runs jobs: claim, do, and write down how it went, so that no failure of any kind leaves a job nobody will touch again."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from procrastinate import App, PsycopgConnector
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge
+from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
+from ragecho.platform.database import Database
+from ragecho.platform.database.engine import APP_ROLE
+from ragecho.platform.jobs import store
+from ragecho.platform.jobs.model import Job
+from ragecho.platform.telemetry import attach, bind_caller, get_logger, span
+from ragecho.platform.telemetry.metrics import count_job
+
+log = get_logger(__name__)
+
+# A worker that has not been heard of for this long is dead, and what it held is handed out again.
+HEARTBEAT_SECONDS = 2.0
+DEAD_AFTER_SECONDS = 10.0
+SWEEP_SECONDS = 3.0
+BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
+
+# What trying again cannot change.
+PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
+
+Handler = Callable[[Caller, Job], Awaitable[None]]
+GiveUp = Callable[[AsyncConnection, Caller, Job, dict[str, Any]], Awaitable[None]]
+
+
+class JobRunner:
+    """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good."""
+
+    def __init__(
+        self, database: Database, handlers: Mapping[str, Handler], *, give_up: GiveUp, concurrency: int = 4
+    ) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._give_up = give_up
+        self._concurrency = concurrency
+        self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
+        self._app.task(name=store.TASK)(self._deliver)
+
+    async def run(self, *, queues: tuple[str, ...] | None = None, on_ready: Callable[[], None] | None = None) -> None:
+        """Work until cancelled. Raises when the queue's connection is lost: the process is then started anew."""
+        async with self._app.open_async():
+            sweep = asyncio.create_task(self._sweep())
+            if on_ready:
+                on_ready()
+            try:
+                await self._app.run_worker_async(
+                    queues=list(queues) if queues else None,  # type: ignore[arg-type]  # None means all; its TypedDict omits that
+                    concurrency=self._concurrency,
+                    install_signal_handlers=False,
+                    fetch_job_polling_interval=1.0,
+                    shutdown_graceful_timeout=5.0,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=DEAD_AFTER_SECONDS,
+                    delete_jobs="successful",
+                )
+            finally:
+                sweep.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                async with self._database.anonymous() as session:
+                    recovered = await store.recover_lost_deliveries(session, dead_after_seconds=DEAD_AFTER_SECONDS)
+                if recovered:
+                    log.warning("jobs.recovered", jobs=recovered)
+            except Exception:
+                log.exception("jobs.sweep_failed")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _deliver(self, job_id: str, organization_id: str, workspace_id: str) -> None:
+        caller = Caller.worker(OrganizationId(UUID(organization_id)), WorkspaceId(UUID(workspace_id)))
+        async with self._database.transaction(caller) as session:
+            job = await store.claim(session, caller, JobId(UUID(job_id)))
+        if job is None:
+            return
+        bind_caller(workspace_id=workspace_id, user_id=None)
+        with attach(job.trace), span("job", job_kind=job.kind, job_id=job_id):
+            await self._attempt(caller, job)
+
+    async def _attempt(self, caller: Caller, job: Job) -> None:
+        if job.attempts > job.max_attempts:
+            # It was claimed as often as allowed and never ended: it takes its worker down with it.
+            await self._end(caller, job, "dead", _error("crashed", "Its worker died each time. See the worker's log."))
+            return
+        try:
+            await self._handlers[job.kind](caller, job)
+        except asyncio.CancelledError:
+            # The worker stops; another one takes over at once instead of after the missing heartbeat is noticed.
+            await asyncio.shield(self._put_back(caller, job, None, delay_seconds=0))
+            raise
+        except PERMANENT as error:
+            reason = error.reason if isinstance(error, ParseFailed) else error.code
+            await self._end(caller, job, "failed", _error(reason, error.message))
+        except Exception as error:
+            log.exception("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts)
+            message = (
+                error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
+            )
+            details = _error(error.code if isinstance(error, EchoError) else "internal_error", message)
+            if job.attempts >= job.max_attempts:
+                await self._end(caller, job, "dead", details)
+                return
+            delay = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
+            await self._put_back(caller, job, details, delay_seconds=delay)
+        else:
+            count_job(job.kind, "succeeded")
+
+    async def _put_back(self, caller: Caller, job: Job, error: dict[str, Any] | None, *, delay_seconds: float) -> None:
+        count_job(job.kind, "retried")
+        async with self._database.transaction(caller) as session:
+            if await store.still_open(session, caller, job.id):
+                await store.finish(session, caller, job.id, status="queued", error=error)
+                await store.deliver(session, caller, job.id, delay_seconds=delay_seconds)
+
+    async def _end(self, caller: Caller, job: Job, status: str, error: dict[str, Any]) -> None:
+        count_job(job.kind, status)
+        log.warning("job.ended", kind=job.kind, job_id=str(job.id), status=status, code=error["code"])
+        async with self._database.transaction(caller) as session:
+            if not await store.still_open(session, caller, job.id):
+                return
+            await store.finish(session, caller, job.id, status=status, error=error)
+            await self._give_up(session, caller, job, error)
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message}
+
+
+def _conninfo(url: str) -> str:
+    parsed = make_url(url).set(drivername="postgresql")
+    if parsed.username != APP_ROLE:
+        parsed = parsed.update_query_dict({"options": f"-c role={APP_ROLE}"})
+    return parsed.render_as_string(hide_password=False)

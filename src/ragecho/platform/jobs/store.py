@@ -1,0 +1,223 @@
+"""SQL of jobs. Enqueuing happens in the transaction that makes the work necessary: both commit, or neither."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
+from ragecho.platform.jobs.model import OPEN_STATUSES, Job
+from ragecho.platform.telemetry import inject
+
+COLUMNS = (
+    "id, organization_id, workspace_id, kind, document_id, version_id, status, stage, progress, attempts, max_attempts,"
+    " error, trace, created_at, started_at, finished_at"
+)
+TASK = "ragecho.run_job"
+
+DEFER = text("""
+    select (procrastinate_defer_jobs_v1(array[row(:queue, :task, :priority, null, null, cast(:args as jsonb),
+            now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]""")
+
+
+async def enqueue(
+    session: AsyncConnection,
+    caller: Caller,
+    *,
+    kind: str,
+    document_id: DocumentId | None = None,
+    version_id: VersionId | None = None,
+    queue: str = "ingest",
+    priority: int = 0,
+) -> JobId:
+    """Create a job and hand it to the queue; workers see it when the transaction commits."""
+    job_id = JobId(uuid7())
+    await session.execute(
+        text(
+            "insert into jobs (workspace_id, id, organization_id, kind, document_id, version_id, trace)"
+            " values (:workspace_id, :id, :organization_id, :kind, :document_id, :version_id, cast(:trace as jsonb))"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "id": job_id,
+            "organization_id": caller.organization_id,
+            "kind": kind,
+            "document_id": document_id,
+            "version_id": version_id,
+            "trace": orjson.dumps(inject()).decode(),
+        },
+    )
+    await deliver(session, caller, job_id, queue=queue, priority=priority)
+    return job_id
+
+
+async def deliver(
+    session: AsyncConnection,
+    caller: Caller,
+    job_id: JobId,
+    *,
+    queue: str = "ingest",
+    priority: int = 0,
+    delay_seconds: float = 0.0,
+) -> None:
+    """Hand an existing job to the queue (again), not before `delay_seconds` from now."""
+    args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
+    deferred = await session.execute(
+        DEFER,
+        {
+            "queue": queue,
+            "task": TASK,
+            "priority": priority,
+            "args": orjson.dumps(args).decode(),
+            "delay_seconds": delay_seconds,
+        },
+    )
+    await session.execute(
+        text("update jobs set queue_job_id = :queue_job_id where workspace_id = :workspace_id and id = :id"),
+        {"queue_job_id": deferred.scalar_one(), "workspace_id": caller.workspace_id, "id": job_id},
+    )
+
+
+async def claim(session: AsyncConnection, caller: Caller, job_id: JobId) -> Job | None:
+    """Start an open job: one more attempt. None when it is gone, cancelled or done: there is nothing to do then."""
+    found = await session.execute(
+        text(
+            "update jobs set status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now()),"
+            " finished_at = null where workspace_id = :workspace_id and id = :id and status = any (:open)"
+            f" returning {COLUMNS}"
+        ),
+        {"workspace_id": caller.workspace_id, "id": job_id, "open": list(OPEN_STATUSES)},
+    )
+    row = found.mappings().first()
+    return _job(row) if row else None
+
+
+async def still_open(session: AsyncConnection, caller: Caller, job_id: JobId) -> bool:
+    """Return whether the job still wants doing, and lock it so that nobody cancels it before this commits."""
+    found = await session.execute(
+        text("select status from jobs where workspace_id = :workspace_id and id = :id for update"),
+        {"workspace_id": caller.workspace_id, "id": job_id},
+    )
+    return found.scalar_one_or_none() in OPEN_STATUSES
+
+
+async def report(session: AsyncConnection, caller: Caller, job_id: JobId, *, stage: str, progress: float) -> None:
+    """Write how far a running job is."""
+    await session.execute(
+        text(
+            "update jobs set stage = :stage, progress = :progress"
+            " where workspace_id = :workspace_id and id = :id and status = 'running'"
+        ),
+        {"workspace_id": caller.workspace_id, "id": job_id, "stage": stage, "progress": progress},
+    )
+
+
+async def finish(
+    session: AsyncConnection, caller: Caller, job_id: JobId, *, status: str, error: dict[str, Any] | None = None
+) -> None:
+    """End or park a job: succeeded, failed, cancelled, dead, or queued again."""
+    await session.execute(
+        text(
+            "update jobs set status = :status, error = cast(:error as jsonb),"
+            " progress = case when :status = 'succeeded' then 1 else progress end,"
+            " finished_at = case when :status = any (:open) then null else now() end"
+            " where workspace_id = :workspace_id and id = :id"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "id": job_id,
+            "status": status,
+            "error": orjson.dumps(error).decode() if error else None,
+            "open": list(OPEN_STATUSES),
+        },
+    )
+
+
+async def cancel_of_document(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> None:
+    """Cancel the open jobs of a document that a newer upload overtakes."""
+    await session.execute(
+        text(
+            "update jobs set status = 'cancelled', finished_at = now() where workspace_id = :workspace_id"
+            " and document_id = :document_id and status = any (:open)"
+        ),
+        {"workspace_id": caller.workspace_id, "document_id": document_id, "open": list(OPEN_STATUSES)},
+    )
+
+
+async def get(session: AsyncConnection, caller: Caller, job_id: JobId, *, for_update: bool = False) -> Job | None:
+    """Return the job if the caller may see it."""
+    found = await session.execute(
+        text(
+            f"select {COLUMNS} from jobs where workspace_id = :workspace_id and id = :id"
+            + (" for update" if for_update else "")
+        ),
+        {"workspace_id": caller.workspace_id, "id": job_id},
+    )
+    row = found.mappings().first()
+    return _job(row) if row else None
+
+
+async def list_jobs(
+    session: AsyncConnection, caller: Caller, *, statuses: Sequence[str] | None, limit: int, offset: int
+) -> tuple[list[Job], int]:
+    """Return one page of jobs, newest first, and how many there are."""
+    found = await session.execute(
+        text(
+            f"select {COLUMNS}, count(*) over () as total from jobs where workspace_id = :workspace_id"
+            " and (cast(:statuses as text[]) is null or status = any (:statuses))"
+            " order by created_at desc, id desc limit :limit offset :offset"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "statuses": list(statuses) if statuses else None,
+            "limit": limit,
+            "offset": offset,
+        },
+    )
+    rows = found.mappings().all()
+    return [_job(row) for row in rows], (rows[0]["total"] if rows else 0)
+
+
+async def reopen(session: AsyncConnection, caller: Caller, job_id: JobId) -> None:
+    """Give an ended job a new set of attempts."""
+    await session.execute(
+        text(
+            "update jobs set status = 'queued', attempts = 0, error = null, progress = 0, stage = null, started_at = null,"
+            " finished_at = null where workspace_id = :workspace_id and id = :id"
+        ),
+        {"workspace_id": caller.workspace_id, "id": job_id},
+    )
+
+
+async def recover_lost_deliveries(session: AsyncConnection, *, dead_after_seconds: float) -> int:
+    """Hand out again what a dead worker held, and what failed in the queue's own hands; return how many.
+
+    Whether a job is really to be done, and how often yet, is decided by its row in `jobs` when it is claimed.
+    """
+    found = await session.execute(
+        text("""
+            with lost as materialized (
+              select j.id from procrastinate_jobs j left join procrastinate_workers w on w.id = j.worker_id
+              where j.task_name = :task and (j.status = 'failed' or (j.status = 'doing'
+                and (w.id is null or w.last_heartbeat < now() - make_interval(secs => :seconds))))
+              for update of j skip locked
+            )
+            select count(*) from lost, lateral procrastinate_retry_job_v2(lost.id, now(), null, null, null)"""),
+        {"task": TASK, "seconds": dead_after_seconds},
+    )
+    return int(found.scalar_one())
+
+
+async def count_by_status(session: AsyncConnection) -> dict[tuple[str, str], int]:
+    """Return how many deliveries stand in each queue and status, over all tenants: for the metrics."""
+    found = await session.execute(
+        text("select queue_name, status::text, count(*) from procrastinate_jobs group by queue_name, status")
+    )
+    return {(row[0], row[1]): row[2] for row in found}
+
+
+def _job(row: RowMapping) -> Job:
+    return Job(**{name.strip(): row[name.strip()] for name in COLUMNS.split(",")})
