@@ -1,1 +1,1 @@
-"""Thin commands over the SDK and the roles."""
+"""The command line: thin commands over the client SDK and the roles. Modules are imported when their command is used."""

@@ -1,0 +1,309 @@
+"""The asynchronous client: the same calls, sent without blocking."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from ragecho_sdk import calls
+from ragecho_sdk.calls import Call, Source
+from ragecho_sdk.models import (
+    Answer,
+    AnswerEvent,
+    Chunk,
+    Document,
+    Health,
+    Job,
+    Page,
+    SearchResult,
+    UploadedDocument,
+    Workspace,
+)
+from ragecho_sdk.sse import EventDecoder
+from ragecho_sdk.transport import (
+    DEFAULT_SERVER,
+    Connection,
+    api_error,
+    check_server,
+    pause_before_retry,
+    read_answer,
+    request_arguments,
+    transport_error,
+)
+from ragecho_sdk.waiting import Waiting
+
+T = TypeVar("T")
+PAGE_SIZE = 100
+
+
+class AsyncEcho:
+    """A client of one Echo server; close it or use it in a `async with` statement.
+
+    `workspace` is an id or a slug; without it the key's own workspace is meant. Every method raises `EchoError`.
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        api_key: str | None = None,
+        workspace: str | None = None,
+        timeout_seconds: float = 120.0,
+        max_retries: int = 2,
+    ) -> None:
+        self.connection = Connection(check_server(server), api_key, workspace, timeout_seconds, max_retries)
+        self._http = httpx.AsyncClient(**self.connection.client_options())
+        self.documents = AsyncDocuments(self)
+        self.jobs = AsyncJobs(self)
+        self.workspaces = AsyncWorkspaces(self)
+
+    async def __aenter__(self) -> AsyncEcho:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """Send one call, again where that is right, and return its value."""
+        attempt = 0
+        while True:
+            outcome = await self._try(call)
+            pause = pause_before_retry(call, self.connection, attempt=attempt, outcome=outcome)
+            if pause is None:
+                break
+            await asyncio.sleep(pause)
+            attempt += 1
+        if isinstance(outcome, httpx.HTTPError):
+            raise transport_error(outcome, self.connection) from outcome
+        return read_answer(call, outcome)
+
+    async def _try(self, call: Call[Any]) -> httpx.Response | httpx.HTTPError:
+        with request_arguments(call) as arguments:
+            try:
+                return await self._http.request(**arguments)
+            except httpx.HTTPError as error:
+                return error
+
+    async def health(self) -> Health:
+        """Return whether the server is alive."""
+        return await self.send(calls.health())
+
+    async def upload(
+        self,
+        *sources: Source,
+        tags: Sequence[str] = (),
+        access: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[UploadedDocument]:
+        """Upload files (paths, or pairs of name and bytes) in one request and return them in the same order.
+
+        They are queued, not ready: see `wait_until_ready`. `access` is private, workspace, internal or external.
+        """
+        return await self.send(calls.upload(sources, tags=tags, access=access, metadata=metadata))
+
+    async def wait_until_ready(
+        self,
+        ids: Sequence[str],
+        *,
+        timeout_seconds: float = 600.0,
+        on_progress: Callable[[Sequence[Document]], None] | None = None,
+    ) -> list[Document]:
+        """Return the documents, in the order of `ids`, once each is ready or failed.
+
+        `on_progress` is called with all that is known after each round. Raises `EchoTimeoutError`, which holds the same.
+        """
+        waiting, deadline = Waiting(ids), time.monotonic() + timeout_seconds
+        while asked := waiting.next_ids():
+            pause = waiting.tell(await asyncio.gather(*map(self.documents.get, asked)))
+            if on_progress:
+                on_progress(waiting.documents)
+            if time.monotonic() + pause > deadline and not waiting.is_over:
+                raise waiting.timed_out(timeout_seconds)
+            await asyncio.sleep(pause)
+        return waiting.documents
+
+    async def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        tags: Sequence[str] | None = None,
+        mode: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
+    ) -> SearchResult:
+        """Return the best passages for `query`. `mode` is hybrid, vector or lexical."""
+        return await self.send(calls.search(query, k=k, tags=tags, mode=mode, filters=filters, rerank=rerank))
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        tags: Sequence[str] | None = None,
+        model: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Return an answer with citations, or a refusal (`answer.refused`) when the documents hold no evidence."""
+        return await self.send(calls.ask(question, k=k, tags=tags, model=model, filters=filters))
+
+    async def ask_stream(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        tags: Sequence[str] | None = None,
+        model: str | None = None,
+        session_id: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[AnswerEvent]:
+        """Yield the events of an answer as they happen; the one named `answer` holds what `ask` would return."""
+        call = calls.ask_stream(question, k=k, tags=tags, model=model, session_id=session_id, filters=filters)
+        decoder = EventDecoder()
+        try:
+            with request_arguments(call) as arguments:
+                async with self._http.stream(**arguments, headers={"Accept": "text/event-stream"}) as response:
+                    if response.is_error or response.is_redirect:
+                        await response.aread()
+                        raise api_error(response)
+                    async for piece in response.aiter_bytes():
+                        for event in decoder.feed(piece):
+                            yield event
+        except httpx.HTTPError as error:
+            raise transport_error(error, self.connection) from error
+
+
+class AsyncDocuments:
+    """What is done with documents once they are uploaded."""
+
+    def __init__(self, echo: AsyncEcho) -> None:
+        self._echo = echo
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        tag: str | None = None,
+        q: str | None = None,
+        access: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> Page[Document]:
+        """Return one page, newest first."""
+        return await self._echo.send(
+            calls.list_documents(status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
+        )
+
+    async def iterate(
+        self, *, status: str | None = None, tag: str | None = None, q: str | None = None, access: str | None = None
+    ) -> AsyncIterator[Document]:
+        """Yield every document of every page, newest first."""
+        offset = 0
+        while True:
+            page = await self.list(status=status, tag=tag, q=q, access=access, limit=PAGE_SIZE, offset=offset)
+            for document in page:
+                yield document
+            offset += len(page)
+            if not page.items or offset >= page.total:
+                return
+
+    async def get(self, document_id: str) -> Document:
+        """Return one document."""
+        return await self._echo.send(calls.get_document(document_id))
+
+    async def delete(self, document_id: str) -> None:
+        """Delete a document: it is gone from the very next search."""
+        await self._echo.send(calls.delete_document(document_id))
+
+    async def text(self, document_id: str) -> str:
+        """Return the parsed text, which `start` and `end` of chunks and citations count in (code points)."""
+        return await self._echo.send(calls.document_text(document_id))
+
+    async def content(self, document_id: str) -> bytes:
+        """Return the original bytes."""
+        return await self._echo.send(calls.document_content(document_id))
+
+    async def chunks(self, document_id: str, *, limit: int | None = None, offset: int | None = None) -> Page[Chunk]:
+        """Return one page of chunks in the order of the text."""
+        return await self._echo.send(calls.document_chunks(document_id, limit=limit, offset=offset))
+
+    async def reindex(self, document_id: str) -> UploadedDocument:
+        """Parse and index a document again from its original bytes."""
+        return await self._echo.send(calls.reindex_document(document_id))
+
+    async def update(
+        self,
+        document_id: str,
+        *,
+        title: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        access: str | None = None,
+    ) -> Document:
+        """Change what is given and return the document; search follows at once."""
+        return await self._echo.send(
+            calls.update_document(document_id, title=title, tags=tags, metadata=metadata, access=access)
+        )
+
+    async def replace(self, document_id: str, source: Source) -> UploadedDocument:
+        """Upload a new version; the present one answers until the new one is ready."""
+        return await self._echo.send(calls.replace_document(document_id, source))
+
+
+class AsyncJobs:
+    """Work in the background."""
+
+    def __init__(self, echo: AsyncEcho) -> None:
+        self._echo = echo
+
+    async def list(
+        self, *, status: str | None = None, limit: int | None = None, offset: int | None = None
+    ) -> Page[Job]:
+        """Return one page, newest first."""
+        return await self._echo.send(calls.list_jobs(status=status, limit=limit, offset=offset))
+
+    async def dead(self, *, limit: int | None = None, offset: int | None = None) -> Page[Job]:
+        """Return one page of the jobs that were given up after their last attempt."""
+        return await self._echo.send(calls.dead_jobs(limit=limit, offset=offset))
+
+    async def get(self, job_id: str) -> Job:
+        """Return one job."""
+        return await self._echo.send(calls.get_job(job_id))
+
+    async def retry(self, job_id: str) -> Job:
+        """Try a failed or dead job again."""
+        return await self._echo.send(calls.retry_job(job_id))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job that is not finished."""
+        return await self._echo.send(calls.cancel_job(job_id))
+
+
+class AsyncWorkspaces:
+    """Workspaces that the caller may see."""
+
+    def __init__(self, echo: AsyncEcho) -> None:
+        self._echo = echo
+
+    async def list(self, *, limit: int | None = None, offset: int | None = None) -> Page[Workspace]:
+        """Return one page."""
+        return await self._echo.send(calls.list_workspaces(limit=limit, offset=offset))
+
+    async def create(self, slug: str, *, name: str | None = None) -> Workspace:
+        """Create a workspace and return it."""
+        return await self._echo.send(calls.create_workspace(slug, name=name))
+
+    async def get(self, workspace: str) -> Workspace:
+        """Return one workspace by id or slug."""
+        return await self._echo.send(calls.get_workspace(workspace))

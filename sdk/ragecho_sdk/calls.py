@@ -1,0 +1,192 @@
+"""Every route that the client uses, as a value: what to send and how to read the answer. Both clients send these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, Union
+from urllib.parse import quote
+
+from ragecho_sdk.models import (
+    Answer,
+    Chunk,
+    Document,
+    Health,
+    Job,
+    Page,
+    SearchResult,
+    UploadedDocument,
+    Workspace,
+    page_of,
+)
+
+T = TypeVar("T")
+
+# A file on disk, or the name and content of one in memory.
+Source = Union[str, Path, "tuple[str, bytes]"]
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. `read` takes the parsed JSON body, or the bytes when `is_binary`. Only what `is_repeatable` is retried."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    form: Mapping[str, Any] | None = None
+    sources: tuple[Source, ...] = ()
+    source_field: str = "files"
+    is_repeatable: bool = False
+    is_binary: bool = False
+
+
+def _get(path: str, read: Callable[[Any], T], *, is_binary: bool = False, **params: Any) -> Call[T]:
+    given = {name: value for name, value in params.items() if value is not None}
+    return Call("GET", path, read, given, is_repeatable=True, is_binary=is_binary)
+
+
+def _post(path: str, read: Callable[[Any], T], **body: Any) -> Call[T]:
+    given = {name: value for name, value in body.items() if value is not None}
+    return Call("POST", path, read, body=given)
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _segment(value: str) -> str:
+    return quote(value, safe="")
+
+
+def health() -> Call[Health]:
+    """Liveness."""
+    return _get("/health", Health.read)
+
+
+def upload(
+    sources: Sequence[Source], *, tags: Sequence[str], access: str | None, metadata: Mapping[str, Any] | None
+) -> Call[list[UploadedDocument]]:
+    """Several files in one request."""
+    form: dict[str, Any] = {}
+    if tags:
+        form["tags"] = list(tags)
+    if access is not None:
+        form["access"] = access
+    if metadata is not None:
+        form["metadata"] = json.dumps(metadata)
+
+    def read(data: Any) -> list[UploadedDocument]:
+        documents = data.get("documents", ()) if isinstance(data, Mapping) else ()
+        return [UploadedDocument.read(document) for document in documents]
+
+    return Call("POST", "/api/v1/documents", read, form=form, sources=tuple(sources))
+
+
+def list_documents(
+    *, status: str | None, tag: str | None, q: str | None, access: str | None, limit: int | None, offset: int | None
+) -> Call[Page[Document]]:
+    """One page of documents."""
+    read = page_of(Document)
+    return _get("/api/v1/documents", read, status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
+
+
+def get_document(document_id: str) -> Call[Document]:
+    """One document."""
+    return _get(f"/api/v1/documents/{_segment(document_id)}", Document.read)
+
+
+def delete_document(document_id: str) -> Call[None]:
+    """Delete a document with its chunks and its original."""
+    return Call("DELETE", f"/api/v1/documents/{_segment(document_id)}", _nothing)
+
+
+def document_text(document_id: str) -> Call[str]:
+    """Fetch the parsed text that citations count in."""
+    return _get(f"/api/v1/documents/{_segment(document_id)}/text", lambda data: data.decode("utf-8"), is_binary=True)
+
+
+def document_content(document_id: str) -> Call[bytes]:
+    """Fetch the original bytes."""
+    return _get(f"/api/v1/documents/{_segment(document_id)}/content", bytes, is_binary=True)
+
+
+def document_chunks(document_id: str, *, limit: int | None, offset: int | None) -> Call[Page[Chunk]]:
+    """One page of a document's chunks, in the order of the text."""
+    return _get(f"/api/v1/documents/{_segment(document_id)}/chunks", page_of(Chunk), limit=limit, offset=offset)
+
+
+def reindex_document(document_id: str) -> Call[UploadedDocument]:
+    """Parse and index a document again."""
+    return _post(f"/api/v1/documents/{_segment(document_id)}/reindex", UploadedDocument.read)
+
+
+def update_document(document_id: str, **changes: Any) -> Call[Document]:
+    """Change what is said about a document."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Call("PATCH", f"/api/v1/documents/{_segment(document_id)}", Document.read, body=given)
+
+
+def replace_document(document_id: str, source: Source) -> Call[UploadedDocument]:
+    """Upload a new version of a document."""
+    path = f"/api/v1/documents/{_segment(document_id)}/content"
+    return Call("PUT", path, UploadedDocument.read, form={}, sources=(source,), source_field="file")
+
+
+def list_jobs(*, status: str | None, limit: int | None, offset: int | None) -> Call[Page[Job]]:
+    """One page of jobs."""
+    return _get("/api/v1/jobs", page_of(Job), status=status, limit=limit, offset=offset)
+
+
+def dead_jobs(*, limit: int | None, offset: int | None) -> Call[Page[Job]]:
+    """One page of the jobs that were given up."""
+    return _get("/api/v1/jobs/dead", page_of(Job), limit=limit, offset=offset)
+
+
+def get_job(job_id: str) -> Call[Job]:
+    """One job."""
+    return _get(f"/api/v1/jobs/{_segment(job_id)}", Job.read)
+
+
+def retry_job(job_id: str) -> Call[Job]:
+    """Try a failed or dead job again."""
+    return _post(f"/api/v1/jobs/{_segment(job_id)}/retry", Job.read)
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    """Cancel a job that is not finished."""
+    return _post(f"/api/v1/jobs/{_segment(job_id)}/cancel", Job.read)
+
+
+def search(query: str, **options: Any) -> Call[SearchResult]:
+    """Find passages. It changes nothing, so it may be repeated."""
+    call = _post("/api/v1/search", SearchResult.read, query=query, **options)
+    return Call(call.method, call.path, call.read, body=call.body, is_repeatable=True)
+
+
+def ask(question: str, **options: Any) -> Call[Answer]:
+    """Answer a question with citations."""
+    return _post("/api/v1/ask", Answer.read, question=question, **options)
+
+
+def ask_stream(question: str, **options: Any) -> Call[None]:
+    """Answer a question as server-sent events."""
+    return _post("/api/v1/chat/stream", _nothing, question=question, **options)
+
+
+def list_workspaces(*, limit: int | None, offset: int | None) -> Call[Page[Workspace]]:
+    """One page of the workspaces that the caller may see."""
+    return _get("/api/v1/workspaces", page_of(Workspace), limit=limit, offset=offset)
+
+
+def create_workspace(slug: str, *, name: str | None) -> Call[Workspace]:
+    """Create a workspace."""
+    return _post("/api/v1/workspaces", Workspace.read, slug=slug, name=name)
+
+
+def get_workspace(workspace: str) -> Call[Workspace]:
+    """One workspace by id or slug."""
+    return _get(f"/api/v1/workspaces/{_segment(workspace)}", Workspace.read)

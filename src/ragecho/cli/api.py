@@ -1,0 +1,23 @@
+"""`ragecho api`."""
+
+from typing import Annotated
+
+import typer
+
+from ragecho.cli.lazy import App
+from ragecho.cli.settings import load_settings
+
+app = App()
+
+
+@app.command()
+def api(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (RAGECHO_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port (RAGECHO_PORT).")] = None,
+) -> int:
+    """Run the HTTP server alone."""
+    from ragecho.platform.settings import Settings
+    from ragecho.roles.api import run
+
+    return run(load_settings(Settings, host=host, port=port))

@@ -1,0 +1,121 @@
+"""`ragecho documents`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ragecho.cli.connection import connect
+from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
+from ragecho.cli.lazy import App
+from ragecho.cli.output import (
+    emit_json,
+    human_size,
+    note,
+    printable,
+    short_time,
+    show_fields,
+    show_table,
+    status_mark,
+    stdout_is_terminal,
+)
+from ragecho.kernel.caller import Access
+
+app = App(help="List, show and remove documents.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The document's id, as `documents ls` shows it.")]
+
+
+@app.command("ls")
+def list_documents(
+    *,
+    status: Annotated[str | None, typer.Option(help="queued, processing, ready or failed.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", metavar="TAG", help="Only documents with it.")] = None,
+    q: Annotated[str | None, typer.Option("--q", metavar="WORDS", help="Words in the file name or title.")] = None,
+    access: Annotated[Access | None, typer.Option(help="Only documents of this access.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")] = 50,
+    offset: Annotated[int, typer.Option(metavar="N", min=0, help="How many to leave out first.")] = 0,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List documents, newest first."""
+    with connect(server, api_key, workspace) as echo:
+        page = echo.documents.list(status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
+    if as_json:
+        emit_json(page.raw)
+        return
+    rows = [
+        (d.id, status_mark(d.status), d.filename, d.pages, d.chunks, d.access, d.tags, short_time(d.created_at))
+        for d in page
+    ]
+    columns = ("ID", "STATUS", "FILE", "PAGES", "CHUNKS", "ACCESS", "TAGS", "CREATED")
+    show_table(columns, rows, empty="No documents. Upload some with `ragecho ingest PATH…`.")
+    if page.total > offset + len(page):
+        note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
+
+
+@app.command("show")
+def show_document(
+    document_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one document."""
+    with connect(server, api_key, workspace) as echo:
+        document = echo.documents.get(document_id)
+    if as_json:
+        emit_json(document.raw)
+        return
+    show_fields(
+        [
+            ("id", document.id),
+            ("file", document.filename),
+            ("title", document.title),
+            ("status", status_mark(document.status)),
+            ("error", document.error),
+            ("type", document.content_type),
+            ("size", human_size(document.size_bytes)),
+            ("pages", document.pages),
+            ("chunks", document.chunks),
+            ("access", document.access),
+            ("tags", document.tags),
+            ("version", document.version),
+            ("sha256", document.sha256),
+            ("created", short_time(document.created_at)),
+        ]
+    )
+
+
+@app.command("rm")
+def remove_documents(
+    document_ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids, as `documents ls` shows them.")],
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove documents: they are gone from the very next question."""
+    with connect(server, api_key, workspace) as echo:
+        for document_id in document_ids:
+            echo.documents.delete(document_id)
+            if not as_json:
+                note(f"Removed {document_id}.")
+    if as_json:
+        emit_json({"removed": document_ids})
+
+
+@app.command("text")
+def document_text(
+    document_id: Id, *, workspace: WorkspaceName = None, server: Server = None, api_key: ApiKey = None
+) -> None:
+    """Print the text that was read from a document, which citations count in."""
+    with connect(server, api_key, workspace) as echo:
+        text = echo.documents.text(document_id)
+    # A program gets the text to the letter; a terminal must not be steered by what stands in a document.
+    sys.stdout.write(printable(text) + "\n" if stdout_is_terminal() else text)

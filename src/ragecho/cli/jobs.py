@@ -1,0 +1,103 @@
+"""`ragecho jobs`."""
+
+from typing import Annotated
+
+import typer
+
+from ragecho.cli.connection import connect
+from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
+from ragecho.cli.lazy import App
+from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table, status_mark
+from ragecho_sdk import Job
+
+app = App(help="List, show, retry and cancel background jobs.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `jobs ls` shows it.")]
+
+
+@app.command("ls")
+def list_jobs(
+    *,
+    status: Annotated[
+        str | None, typer.Option(help="queued, running, succeeded, failed, cancelled or dead (given up).")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")] = 50,
+    offset: Annotated[int, typer.Option(metavar="N", min=0, help="How many to leave out first.")] = 0,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with connect(server, api_key, workspace) as echo:
+        if status == "dead":
+            page = echo.jobs.dead(limit=limit, offset=offset)
+        else:
+            page = echo.jobs.list(status=status, limit=limit, offset=offset)
+    if as_json:
+        emit_json(page.raw)
+        return
+    rows = [(j.id, status_mark(j.status), j.kind, j.attempts, j.error, short_time(j.created_at)) for j in page]
+    show_table(("ID", "STATUS", "KIND", "ATTEMPTS", "ERROR", "CREATED"), rows, empty="No jobs.")
+    if page.total > offset + len(page):
+        note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
+
+
+@app.command("show")
+def show_job(
+    job_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one job."""
+    with connect(server, api_key, workspace) as echo:
+        _show(echo.jobs.get(job_id), as_json)
+
+
+@app.command("retry")
+def retry_job(
+    job_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try a failed or dead job again."""
+    with connect(server, api_key, workspace) as echo:
+        _show(echo.jobs.retry(job_id), as_json)
+
+
+@app.command("cancel")
+def cancel_job(
+    job_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a job that is not finished."""
+    with connect(server, api_key, workspace) as echo:
+        _show(echo.jobs.cancel(job_id), as_json)
+
+
+def _show(job: Job, as_json: bool) -> None:
+    if as_json:
+        emit_json(job.raw)
+        return
+    show_fields(
+        [
+            ("id", job.id),
+            ("status", status_mark(job.status)),
+            ("kind", job.kind),
+            ("document", job.document_id),
+            ("attempts", job.attempts),
+            ("progress", None if job.progress is None else f"{job.progress:.0%}"),
+            ("error", job.error),
+            ("created", short_time(job.created_at)),
+        ]
+    )
