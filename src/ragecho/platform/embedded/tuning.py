@@ -1,0 +1,104 @@
+"""PostgreSQL's configuration, sized for this machine (or this container) at every start."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_MIB = 1 << 20
+_UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" with a number near 2^63
+
+
+def memory_limit_bytes(cgroup_root: Path = Path("/sys/fs/cgroup"), own_cgroup: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the memory this process may use: the machine's, or its control group's limit (v2 or v1) when that is lower."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _limit_files(cgroup_root, own_cgroup):
+        try:
+            text = file.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit() and 0 < int(text) < _UNLIMITED_BYTES:
+            limits.append(int(text))
+    return min(limits)
+
+
+def _limit_files(root: Path, own_cgroup: Path) -> list[Path]:
+    """Limit files of our group and of all above it: any of them binds."""
+    files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
+    try:
+        lines = own_cgroup.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return files
+    for line in lines:  # hierarchy-id:controllers:path, cgroups(7)
+        _, controllers, path = line.split(":", 2)
+        is_v2, is_v1 = controllers == "", "memory" in controllers.split(",")
+        if not (is_v1 or is_v2):
+            continue
+        base, name = (root, "memory.max") if is_v2 else (root / "memory", "memory.limit_in_bytes")
+        group = base / path.lstrip("/")
+        files += [folder / name for folder in (group, *group.parents) if folder.is_relative_to(base)]
+    return files
+
+
+def core_count() -> int:
+    """Count the cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def server_settings(*, memory_bytes: int, cores: int, socket_dir: Path, port: int, title: str) -> Mapping[str, str]:
+    """Choose the settings of `ragecho.conf`.
+
+    Memory is modest on purpose: the whole product shares the machine with models and the file cache, and what
+    `shared_buffers` does not hold the kernel does.
+    """
+
+    def share(divisor: int, low: int, high: int) -> str:
+        return f"{min(max(memory_bytes // divisor // _MIB, low), high)}MB"
+
+    return {
+        "cluster_name": title,
+        "listen_addresses": "",
+        "port": str(port),
+        "unix_socket_directories": f'"{socket_dir}"',
+        "unix_socket_permissions": "0700",
+        "max_connections": "100",
+        # Memory.
+        "shared_buffers": share(32, 32, 256),
+        "effective_cache_size": share(2, 128, 1 << 20),
+        "maintenance_work_mem": share(32, 32, 512),  # HNSW builds are several times slower when the graph outgrows it
+        "work_mem": share(1024, 4, 16),
+        # /dev/shm has 64 MB in a default container: a parallel HNSW build fails there.
+        "dynamic_shared_memory_type": "mmap",
+        # Cores.
+        "max_worker_processes": str(max(8, 2 * cores)),
+        "max_parallel_workers": str(cores),
+        "max_parallel_workers_per_gather": str(min(2, cores // 2)),
+        "max_parallel_maintenance_workers": str(min(4, max(1, cores // 2))),
+        "io_workers": str(min(3, cores)),
+        # Plans: short queries on solid-state disks.
+        "jit": "off",
+        "random_page_cost": "1.1",
+        "max_locks_per_transaction": "256",  # hash partitions and their indexes each take one
+        # Durable; recovery after a kill stays short.
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+        "wal_compression": "on",
+        "max_wal_size": "1GB",
+        # Log facts, never contents: no statements, no DETAIL line with the values of a row.
+        "log_min_messages": "warning",
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
+        "log_line_prefix": "%m [%p] ",
+        "log_checkpoints": "off",
+        "log_timezone": "UTC",
+        "timezone": "UTC",
+    }
+
+
+def render(settings: Mapping[str, str]) -> str:
+    """`postgresql.conf` syntax: quotes are doubled inside a quoted value."""
+    lines = ["# Written at every start of Echo; edits are lost. Use ALTER SYSTEM, which wins over this file."]
+    for name, value in settings.items():
+        escaped = value.replace("\\", "\\\\").replace("'", "''")
+        lines.append(f"{name} = '{escaped}'")
+    return "\n".join(lines) + "\n"
