@@ -1,1 +1,3 @@
-"""Echo."""
+"""Echo: a self-hosted answer engine that proves every sentence with a citation."""
+
+__version__ = "0.1.0"

@@ -12,7 +12,7 @@ from ragecho.ingest.service import Accepted, Labels, Uploads
 from ragecho.kernel.caller import Access, Caller, Scope
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId, JobId
-from ragecho.library import store_documents
+from ragecho.library import writing as library
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams, Paging
@@ -127,9 +127,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
                 raise Conflict(f"Only a job that ended without success can be retried; this one is {job.status}.")
             await jobs.reopen(session, caller, job.id)
             if job.document_id is not None:
-                await store_documents.set_status(
-                    session, caller, job.document_id, status="queued", progress=0.0, error=None
-                )
+                await library.set_status(session, caller, job.document_id, status="queued", progress=0.0, error=None)
             await jobs.deliver(session, caller, job.id)
             after = await jobs.get(session, caller, job.id)
         return JobOut.of(after or job)
@@ -147,9 +145,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
             error = {"code": "cancelled", "message": "Processing was cancelled. Retry the job to process the document."}
             await jobs.finish(session, caller, job.id, status="cancelled", error=error)
             if job.document_id is not None:
-                await store_documents.set_status(
-                    session, caller, job.document_id, status="failed", progress=0.0, error=error
-                )
+                await library.set_status(session, caller, job.document_id, status="failed", progress=0.0, error=error)
             after = await jobs.get(session, caller, job.id)
         return JobOut.of(after or job)
 

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.steps.analyse import analyse
@@ -18,9 +17,9 @@ from ragecho.kernel.errors import NotFound, ParseFailed
 from ragecho.kernel.ids import VersionId
 from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
 from ragecho.kernel.passages import ChunkSpan, EmbeddingSpace
-from ragecho.library import store_chunks, store_documents
+from ragecho.library import writing as library
 from ragecho.library.model import Version
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import Job
 from ragecho.platform.telemetry import get_logger, span
@@ -69,7 +68,7 @@ class IngestFlow:
         async with self._stage(caller, job, "embedding", 0.2):
             vectors = await self._embed(caller, job, chunks)
         async with self._stage(caller, job, "indexing", 0.95):
-            await self._index(caller, job, version, parsed, chunks, vectors)
+            await self._index(caller, job, version, parsed=parsed, chunks=chunks, vectors=vectors)
         log.info(
             "document.ready",
             document_id=str(version.document_id),
@@ -77,19 +76,17 @@ class IngestFlow:
             duration_ms=round((time.perf_counter() - started) * 1e3),
         )
 
-    async def give_up(self, session: AsyncConnection, caller: Caller, job: Job, error: dict[str, Any]) -> None:
+    async def give_up(self, session: Session, caller: Caller, job: Job, error: dict[str, Any]) -> None:
         """Mark the document of a job that ended without success; part of the transaction that ends the job."""
         if job.document_id is not None:
-            await store_documents.set_status(
-                session, caller, job.document_id, status="failed", progress=0.0, error=error
-            )
+            await library.set_status(session, caller, job.document_id, status="failed", progress=0.0, error=error)
 
     async def _begin(self, caller: Caller, job: Job) -> Version:
         async with self._database.transaction(caller) as session:
-            version = await store_documents.get_version(session, caller, VersionId(job.version_id or job.id))
+            version = await library.get_version(session, caller, VersionId(job.version_id or job.id))
             if version is None:
                 raise NotFound("The document was deleted.")
-            await store_documents.set_status(
+            await library.set_status(
                 session, caller, version.document_id, status="processing", progress=0.01, error=None
             )
         return version
@@ -113,11 +110,11 @@ class IngestFlow:
         async with self._database.transaction(caller) as session:
             await jobs.report(session, caller, job.id, stage=stage, progress=progress)
             if job.document_id is not None:
-                await store_documents.set_progress(session, caller, job.document_id, progress)
+                await library.set_progress(session, caller, job.document_id, progress)
 
     async def _parsed(self, caller: Caller, version: Version) -> ParsedDocument:
         async with self._database.transaction(caller) as session:
-            stored = await store_documents.load_parsed(session, caller, version.id)
+            stored = await library.load_parsed(session, caller, version.id)
         if stored is not None:
             return from_json(*stored)
         async with self._blobs.local_path(caller.workspace_id, version.sha256) as path:
@@ -128,7 +125,7 @@ class IngestFlow:
                 limits=self._settings.parse_limits(),
             )
         async with self._database.transaction(caller) as session:
-            await store_chunks.store_parsed(
+            await library.store_parsed(
                 session,
                 caller,
                 version.id,
@@ -161,6 +158,7 @@ class IngestFlow:
         caller: Caller,
         job: Job,
         version: Version,
+        *,
         parsed: ParsedDocument,
         chunks: list[ChunkSpan],
         vectors: Vectors,
@@ -168,12 +166,12 @@ class IngestFlow:
         rows = await asyncio.to_thread(analyse, caller.workspace_id, chunks, vectors)
         async with self._database.transaction(caller) as session:
             # Lock order everywhere: the index, the document, the job.
-            await store_chunks.lock_index(session, caller)
-            document = await store_documents.get_document(session, caller, version.document_id, for_update=True)
+            await library.lock_index(session, caller)
+            document = await library.get_document(session, caller, version.document_id, for_update=True)
             if document is None or not await jobs.still_open(session, caller, job.id):
                 return
-            await store_chunks.delete_chunks(session, caller, document.id)
-            await store_chunks.insert_chunks(
+            await library.delete_chunks(session, caller, document.id)
+            await library.insert_chunks(
                 session,
                 caller,
                 document.id,
@@ -182,7 +180,7 @@ class IngestFlow:
                 readers=document.readers,
                 chunks=rows,
             )
-            await store_chunks.finish_version(
+            await library.finish_version(
                 session,
                 caller,
                 document.id,

@@ -4,15 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.errors import InvalidInput
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
-from ragecho.library import store_documents
+from ragecho.library import writing as library
 from ragecho.library.model import DocumentFilter, Version
 from ragecho.library.service import checked_metadata, checked_tags, get_document
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.ports.blobs import BlobStore, StoredBlob
 
@@ -59,12 +57,12 @@ class Uploads:
         blob = await self._blobs.put(caller.workspace_id, content, max_bytes=self._max_file_bytes)
         async with self._database.transaction(caller) as session:
             # Two uploads of the same bytes at once: the second one waits here and finds the first.
-            await store_documents.lock_content(session, caller, blob.sha256)
-            same = await store_documents.find_same_content(session, caller, blob.sha256)
+            await library.lock_content(session, caller, blob.sha256)
+            same = await library.find_same_content(session, caller, blob.sha256)
             if same is not None:
                 return Accepted(same.id, name, same.status, None, same.id)
             version = _version(DocumentId(uuid7()), 1, name, content_type, blob)
-            await store_documents.insert_document(
+            await library.insert_document(
                 session,
                 caller,
                 version.document_id,
@@ -96,11 +94,11 @@ class Uploads:
             document = await get_document(caller, session, document_id, for_update=True)
             if document.sha256 == blob.sha256 and document.status == "ready":
                 return Accepted(document_id, name, document.status, None, document_id)
-            number = await store_documents.next_version_number(session, caller, document_id)
+            number = await library.next_version_number(session, caller, document_id)
             version = _version(document_id, number, name, content_type, blob)
             await jobs.cancel_of_document(session, caller, document_id)
-            await store_documents.insert_version(session, caller, version)
-            await store_documents.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
+            await library.insert_version(session, caller, version)
+            await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
             job_id = await _enqueue(session, caller, version)
         return Accepted(document_id, name, "queued", job_id, None)
 
@@ -108,10 +106,10 @@ class Uploads:
         """Process the newest version again from its original bytes. Raises `NotFound`."""
         async with self._database.transaction(caller) as session:
             document = await get_document(caller, session, document_id, for_update=True)
-            latest = await store_documents.latest_version(session, caller, document_id)
+            latest = await library.latest_version(session, caller, document_id)
             await jobs.cancel_of_document(session, caller, document_id)
-            await store_documents.forget_parsed(session, caller, latest.id)
-            await store_documents.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
+            await library.forget_parsed(session, caller, latest.id)
+            await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
             job_id = await _enqueue(session, caller, latest)
         return Accepted(document_id, document.filename, "queued", job_id, None)
 
@@ -120,9 +118,7 @@ class Uploads:
         offset, queued = 0, 0
         while True:
             async with self._database.transaction(caller) as session:
-                page, _ = await store_documents.list_documents(
-                    session, caller, DocumentFilter(), limit=200, offset=offset
-                )
+                page, _ = await library.list_documents(session, caller, DocumentFilter(), limit=200, offset=offset)
             if not page:
                 return queued
             for document in page:
@@ -146,5 +142,5 @@ def _version(
     return Version(VersionId(uuid7()), document_id, number, filename, content_type, blob.size_bytes, blob.sha256)
 
 
-async def _enqueue(session: AsyncConnection, caller: Caller, version: Version) -> JobId:
+async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:
     return await jobs.enqueue(session, caller, kind=INGEST_JOB, document_id=version.document_id, version_id=version.id)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from sqlalchemy import RowMapping
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
@@ -16,7 +15,7 @@ from ragecho.kernel.passages import Passage
 from ragecho.library import analysis, store_chunks
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_sql import INDEX_STATE, search_statement
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Row
 from ragecho.platform.telemetry import span
 from ragecho.ports.embedder import Embedder, Vectors
 
@@ -95,7 +94,7 @@ class PassageSearch:
 
     async def _query(
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
-    ) -> Sequence[RowMapping]:
+    ) -> Sequence[Row]:
         tuning = self._tuning
         terms = analysis.query_terms_of(query) if mode is not SearchMode.VECTOR else {}
         async with self._database.transaction(caller) as session:
@@ -128,7 +127,7 @@ class PassageSearch:
             return found.mappings().all()
 
 
-def _passage(row: RowMapping) -> Passage:
+def _passage(row: Row) -> Passage:
     scores = {name: float(row[name]) for name in ("vector", "lexical") if row[name] is not None}
     return Passage(
         chunk_id=row["chunk_id"],

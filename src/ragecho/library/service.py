@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import store_chunks, store_documents
 from ragecho.library.model import Document
+from ragecho.platform.database import Session
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 100
@@ -28,7 +27,7 @@ class DocumentChange:
 
 
 async def get_document(
-    caller: Caller, session: AsyncConnection, document_id: DocumentId, *, for_update: bool = False
+    caller: Caller, session: Session, document_id: DocumentId, *, for_update: bool = False
 ) -> Document:
     """Return a document that the caller may read. Raises `NotFound`."""
     document = await store_documents.get_document(session, caller, document_id, for_update=for_update)
@@ -38,7 +37,7 @@ async def get_document(
 
 
 async def change_document(
-    caller: Caller, session: AsyncConnection, document_id: DocumentId, change: DocumentChange
+    caller: Caller, session: Session, document_id: DocumentId, change: DocumentChange
 ) -> Document:
     """Change title, tags, metadata or access; chunks change readers in the same transaction. Raises `NotFound`."""
     # The index lock first, as everywhere: an indexing transaction must not read the old readers and write them later.
@@ -67,7 +66,7 @@ async def change_document(
     return after
 
 
-async def delete_document(caller: Caller, session: AsyncConnection, document_id: DocumentId) -> set[str]:
+async def delete_document(caller: Caller, session: Session, document_id: DocumentId) -> set[str]:
     """Remove a document, its versions, chunks and jobs; return the digests of its blobs. Raises `NotFound`."""
     await store_chunks.lock_index(session, caller)
     await get_document(caller, session, document_id, for_update=True)

@@ -1,7 +1,6 @@
 """Settings that every role shares, read from RAGECHO_* or a `.env` file. Features add their own sections."""
 
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="The URL that people type; default http://HOST:PORT.")
     database_url: SecretStr | None = Field(
         None, description="External PostgreSQL 16+ with pgvector 0.8+ (postgresql://…); empty means the embedded one."
+    )
+    database_owner_url: SecretStr | None = Field(
+        None, description="URL of a user that may change tables, for migrations; default DATABASE_URL."
     )
     database_pool_size: int = Field(10, ge=1, description="Connections per process.")
     blob_url: str | None = Field(

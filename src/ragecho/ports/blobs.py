@@ -35,3 +35,7 @@ class BlobStore(Protocol):
     async def delete(self, workspace_id: WorkspaceId, sha256: str) -> None:
         """Remove the blob; removing what is not there is no error."""
         ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable` when blobs cannot be written now; for the readiness probe."""
+        ...

@@ -5,13 +5,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, Scope, user_principal
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.tenancy import secrets, store
 from ragecho.tenancy.model import (
     DEFAULT_ORGANIZATION,
@@ -48,9 +46,7 @@ async def ensure_default_tenant(database: Database, space: EmbeddingSpace) -> No
         )
 
 
-async def create_owner(
-    caller: Caller, session: AsyncConnection, *, email: str, password_hash: str | None
-) -> Administrator:
+async def create_owner(caller: Caller, session: Session, *, email: str, password_hash: str | None) -> Administrator:
     """Create an owner of the caller's organisation. Raises `InvalidInput` or `Conflict`."""
     address = email.strip()
     if not EMAIL.fullmatch(address):
@@ -63,8 +59,13 @@ async def create_owner(
     return Administrator(user_id, address)
 
 
+async def first_owner(caller: Caller, session: Session) -> UserId | None:
+    """Return the longest-standing owner of the caller's organisation, if it has one."""
+    return await store.first_owner(session)
+
+
 async def create_workspace(
-    caller: Caller, session: AsyncConnection, *, slug: str, name: str, description: str, space: EmbeddingSpace
+    caller: Caller, session: Session, *, slug: str, name: str, description: str, space: EmbeddingSpace
 ) -> Workspace:
     """Create a workspace in the caller's organisation. Raises `InvalidInput` or `Conflict`."""
     if not SLUG.fullmatch(slug):
@@ -85,7 +86,7 @@ async def create_workspace(
     return await get_workspace(caller, session, slug)
 
 
-async def get_workspace(caller: Caller, session: AsyncConnection, name: str) -> Workspace:
+async def get_workspace(caller: Caller, session: Session, name: str) -> Workspace:
     """Return a workspace by id or slug. Raises `NotFound`, also where the caller's key is bound to another one."""
     found = await store.find_workspace(session, name)
     if found is None or (caller.api_key_id is not None and found.id != caller.workspace_id):
@@ -93,9 +94,7 @@ async def get_workspace(caller: Caller, session: AsyncConnection, name: str) -> 
     return found
 
 
-async def list_workspaces(
-    caller: Caller, session: AsyncConnection, *, limit: int, offset: int
-) -> tuple[list[Workspace], int]:
+async def list_workspaces(caller: Caller, session: Session, *, limit: int, offset: int) -> tuple[list[Workspace], int]:
     """Return the workspaces that the caller may enter; a key enters just its own."""
     only = caller.workspace_id if caller.api_key_id is not None else None
     return await store.list_workspaces(session, only=only, limit=limit, offset=offset)
@@ -103,7 +102,7 @@ async def list_workspaces(
 
 async def create_api_key(
     caller: Caller,
-    session: AsyncConnection,
+    session: Session,
     *,
     workspace: str,
     name: str,
@@ -135,14 +134,14 @@ async def create_api_key(
 
 
 async def list_api_keys(
-    caller: Caller, session: AsyncConnection, *, workspace: str, limit: int, offset: int
+    caller: Caller, session: Session, *, workspace: str, limit: int, offset: int
 ) -> tuple[list[ApiKey], int]:
     """Return a page of a workspace's keys."""
     found = await get_workspace(caller, session, workspace)
     return await store.list_api_keys(session, found.id, limit=limit, offset=offset)
 
 
-async def revoke_api_key(caller: Caller, session: AsyncConnection, key_id: ApiKeyId) -> None:
+async def revoke_api_key(caller: Caller, session: Session, key_id: ApiKeyId) -> None:
     """End a key; it fails from the next request on. Raises `NotFound`."""
     bound = caller.workspace_id if caller.api_key_id is not None else None
     if not await store.revoke_api_key(session, key_id, workspace_id=bound):

@@ -1,6 +1,12 @@
-"""One PostgreSQL: connections, transactions with a caller, migrations."""
+"""One PostgreSQL: connections, transactions with a caller, migrations.
 
-from ragecho.platform.database.engine import Database, driver_url
-from ragecho.platform.database.migrate import current_revision, upgrade
+`Session` and `Row` are the driver layer's types under our name: features annotate with them, and only stores import SQL.
+"""
 
-__all__ = ["Database", "current_revision", "driver_url", "upgrade"]
+from sqlalchemy import RowMapping as Row
+from sqlalchemy.ext.asyncio import AsyncConnection as Session
+
+from ragecho.platform.database.engine import APP_ROLE, Database, driver_url
+from ragecho.platform.database.migrate import allow_login, current_revision, upgrade
+
+__all__ = ["APP_ROLE", "Database", "Row", "Session", "allow_login", "current_revision", "driver_url", "upgrade"]

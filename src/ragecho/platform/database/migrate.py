@@ -39,6 +39,13 @@ def current_revision(url: str) -> tuple[str | None, str]:
         return _revision(connection), head
 
 
+def allow_login(url: str, role: str) -> None:
+    """Let a role log in. `role` is one of our own names."""
+    with _connected(url) as connection:
+        connection.execute(text(f"alter role {role} login"))
+        connection.commit()
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from procrastinate import App, PsycopgConnector
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge
 from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
 from ragecho.platform.jobs import store
 from ragecho.platform.jobs.model import Job
@@ -32,7 +31,7 @@ BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
 PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
 
 Handler = Callable[[Caller, Job], Awaitable[None]]
-GiveUp = Callable[[AsyncConnection, Caller, Job, dict[str, Any]], Awaitable[None]]
+GiveUp = Callable[[Session, Caller, Job, dict[str, Any]], Awaitable[None]]
 
 
 class JobRunner:

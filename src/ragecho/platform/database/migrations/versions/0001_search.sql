@@ -36,10 +36,10 @@ begin
     join term_frequencies f on f.workspace_id = caller_workspace and f.space_id = query_space and f.term = q.term
     where f.chunks > 0
   ), running as (
-    select term, idf, sum(frequency) over (order by frequency, term rows unbounded preceding) - frequency as before
-    from known
+    select term, idf, sum(frequency) over rarest_first as up_to_here, row_number() over rarest_first as place
+    from known window rarest_first as (order by frequency, term rows unbounded preceding)
   )
-  select array_agg(term) filter (where before < candidate_cap),
+  select array_agg(term) filter (where up_to_here <= candidate_cap or place = 1),
          ('{' || string_agg(term || ':' || idf::real, ',' order by term) || '}/1000000000')::sparsevec
   into pruned, query_vector from running;
   if query_vector is null then

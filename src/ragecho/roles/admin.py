@@ -1,0 +1,145 @@
+"""`ragecho admin …`: first accounts and keys without a browser, on the machine that holds the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.errors import InvalidInput
+from ragecho.kernel.ids import ApiKeyId
+from ragecho.platform.database import Database, Session
+from ragecho.platform.settings import Settings
+from ragecho.roles.local import local_database
+from ragecho.roles.prepare import prepare
+from ragecho.tenancy import service
+from ragecho.tenancy.model import ApiKey, Workspace
+from ragecho.wiring import space_of
+
+MIN_PASSWORD = 12
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCreated:
+    """An administrator just made."""
+
+    id: UUID
+    email: str
+    organization_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyCreated:
+    """A key just made; `key` is shown this once."""
+
+    id: UUID
+    key: str
+    workspace_id: UUID
+    workspace: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+
+
+def create_administrator(settings: Settings, *, email: str, password: str | None) -> AdminCreated:
+    """Create an owner of the default organisation. Raises `InvalidInput` or `Conflict`."""
+    if password is not None and len(password) < MIN_PASSWORD:
+        raise InvalidInput(f"A password has at least {MIN_PASSWORD} characters.")
+    hashed = _hash(password) if password is not None else None
+
+    async def work(caller: Caller, session: Session) -> AdminCreated:
+        made = await service.create_owner(caller, session, email=email, password_hash=hashed)
+        return AdminCreated(made.user_id, made.email, caller.organization_id)
+
+    return _run(settings, work)
+
+
+def create_api_key(
+    settings: Settings, *, workspace: str, scopes: Sequence[str], name: str, expires_in_days: int | None
+) -> ApiKeyCreated:
+    """Create a key that acts for the organisation's first owner, if there is one. Raises `InvalidInput`, `NotFound`."""
+    unknown = sorted(set(scopes) - set(Scope))
+    if unknown:
+        raise InvalidInput(f"Unknown scope '{unknown[0]}'; there are read, write and admin.")
+
+    async def work(caller: Caller, session: Session) -> ApiKeyCreated:
+        made = await service.create_api_key(
+            caller,
+            session,
+            workspace=workspace,
+            name=name,
+            scopes=[Scope(scope) for scope in scopes],
+            expires_in_days=expires_in_days,
+            user_id=await service.first_owner(caller, session),
+        )
+        found = await service.get_workspace(caller, session, workspace)
+        key = made.key
+        return ApiKeyCreated(
+            id=key.id,
+            key=made.secret,
+            workspace_id=key.workspace_id,
+            workspace=found.slug,
+            name=key.name,
+            scopes=tuple(str(scope) for scope in key.scopes),
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+        )
+
+    return _run(settings, work)
+
+
+def list_api_keys(settings: Settings, *, workspace: str) -> list[ApiKey]:
+    """Return a workspace's keys, newest first."""
+
+    async def work(caller: Caller, session: Session) -> list[ApiKey]:
+        keys, _ = await service.list_api_keys(caller, session, workspace=workspace, limit=1000, offset=0)
+        return keys
+
+    return _run(settings, work)
+
+
+def revoke_api_key(settings: Settings, *, key_id: str) -> None:
+    """End a key now. Raises `NotFound`."""
+    try:
+        wanted = ApiKeyId(UUID(key_id))
+    except ValueError as error:
+        raise InvalidInput("A key's id is a UUID; 'ragecho admin api-key ls' lists them.") from error
+
+    async def work(caller: Caller, session: Session) -> None:
+        await service.revoke_api_key(caller, session, wanted)
+
+    _run(settings, work)
+
+
+def create_workspace(settings: Settings, *, slug: str, name: str | None) -> Workspace:
+    """Create a workspace in the default organisation. Raises `InvalidInput` or `Conflict`."""
+
+    async def work(caller: Caller, session: Session) -> Workspace:
+        return await service.create_workspace(
+            caller, session, slug=slug, name=name or slug, description="", space=space_of(settings)
+        )
+
+    return _run(settings, work)
+
+
+def _run[T](settings: Settings, work: Callable[[Caller, Session], Awaitable[T]]) -> T:
+    async def run(url: str) -> T:
+        database = Database(url, pool_size=1, application_name="ragecho admin")
+        try:
+            caller = service.local_administrator()
+            async with database.transaction(caller) as session:
+                return await work(caller, session)
+        finally:
+            await database.close()
+
+    with local_database(settings) as urls:
+        prepare(settings, urls.owner, is_embedded=urls.is_embedded)
+        return asyncio.run(run(urls.app))
+
+
+def _hash(password: str) -> str:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher().hash(password)

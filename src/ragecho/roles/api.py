@@ -1,0 +1,94 @@
+"""The API: one process that answers HTTP. Run as many as needed behind any load balancer."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from ragecho import __version__
+from ragecho.ask.api import build_router as build_ask_router
+from ragecho.ingest.api import build_jobs_router, build_uploads_router
+from ragecho.ingest.settings import IngestSettings
+from ragecho.library.api import build_documents_router, build_search_router
+from ragecho.platform.http import create_app, health_router, metrics_router
+from ragecho.platform.http.authentication import authentication
+from ragecho.platform.jobs.store import count_by_status
+from ragecho.platform.settings import Settings
+from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
+from ragecho.platform.telemetry.metrics import set_jobs_now
+from ragecho.tenancy.api import build_tenancy_router
+from ragecho.wiring import Services, build_services
+
+log = get_logger(__name__)
+
+# Set by `serve`, which opens the port itself: a restarted API takes over the same listening socket.
+LISTEN_FD_VARIABLE = "RAGECHO_LISTEN_FD"
+
+
+def build_app(services: Services) -> FastAPI:
+    """Return the application over the services; the database is closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # The first question must not wait for the weights to be read.
+        await services.embedder.embed_query("warm up")
+        log.info("api.ready", pid=os.getpid())
+        yield
+        await services.database.close()
+
+    return create_app(
+        title="Echo",
+        version=__version__,
+        lifespan=lifespan,
+        routers=_routers(services),
+        settings=services.settings,
+    )
+
+
+def run(settings: Settings) -> int:
+    """Answer until told to stop; return the exit code."""
+    configure_telemetry(settings, role="api")
+    app = build_app(build_services(settings))
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        fd=int(os.environ[LISTEN_FD_VARIABLE]) if LISTEN_FD_VARIABLE in os.environ else None,
+        lifespan="on",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        **uvicorn_log_options(),
+    )
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        shutdown_tracing()
+    return 0
+
+
+def _routers(services: Services) -> list[APIRouter]:
+    database = services.database
+    authenticate = authentication(services.verifiers)
+
+    async def refresh_job_gauges() -> None:
+        async with database.anonymous() as session:
+            set_jobs_now(await count_by_status(session))
+
+    async def check_database() -> None:
+        await database.ping()
+
+    async def check_blobs() -> None:
+        await services.blobs.check()
+
+    return [
+        health_router({"database": check_database, "blobs": check_blobs}),
+        metrics_router(refresh=[refresh_job_gauges]),
+        build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
+        build_documents_router(database, services.blobs, authenticate),
+        build_search_router(services.search, services.reranker, authenticate),
+        build_ask_router(services.ask, authenticate),
+        build_jobs_router(database, authenticate),
+        build_tenancy_router(database, services.space, authenticate),
+    ]

@@ -1,0 +1,49 @@
+"""Bring a database to this version and make the default workspace exist.
+
+`serve` runs this as a short process (`python -m ragecho.roles.prepare`), so that the supervising one stays small.
+"""
+
+import asyncio
+import sys
+
+from ragecho.kernel.errors import EchoError
+from ragecho.platform.database import APP_ROLE, Database, allow_login, upgrade
+from ragecho.platform.settings import Settings
+from ragecho.tenancy.service import ensure_default_tenant
+from ragecho.wiring import space_of
+
+
+def prepare(settings: Settings, owner_url: str, *, is_embedded: bool) -> str:
+    """Migrate as the owner and create what exists from the first start; return the revision. Safe to repeat."""
+    revision = upgrade(owner_url)
+    if is_embedded:
+        # Its socket's directory is private, so the application may log in as the role that owns nothing.
+        allow_login(owner_url, APP_ROLE)
+    asyncio.run(_seed(settings, owner_url))
+    return revision
+
+
+async def _seed(settings: Settings, url: str) -> None:
+    database = Database(url, pool_size=1, application_name="ragecho prepare")
+    try:
+        await ensure_default_tenant(database, space_of(settings))
+    finally:
+        await database.close()
+
+
+def main() -> int:
+    """Prepare the database of RAGECHO_DATABASE_URL; one line and exit code 1 when that fails."""
+    settings = Settings()
+    if settings.database_url is None:
+        print("ragecho: RAGECHO_DATABASE_URL is not set.", file=sys.stderr)  # noqa: T201 - a command's output
+        return 2
+    try:
+        prepare(settings, settings.database_url.get_secret_value(), is_embedded="--embedded" in sys.argv[1:])
+    except EchoError as error:
+        print(f"ragecho: {error.message}", file=sys.stderr)  # noqa: T201 - a command's output
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

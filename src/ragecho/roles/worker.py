@@ -1,0 +1,46 @@
+"""The worker: takes jobs from the database and does them. Run as many as there are machines."""
+
+import asyncio
+import os
+import signal
+
+from ragecho.ingest.service import INGEST_JOB
+from ragecho.ingest.settings import IngestSettings
+from ragecho.platform.jobs.runner import JobRunner
+from ragecho.platform.settings import Settings
+from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing
+from ragecho.wiring import ingest_flow
+
+log = get_logger(__name__)
+
+
+def run(settings: Settings, queues: tuple[str, ...] | None = None) -> int:
+    """Work until told to stop (SIGTERM, SIGINT); return the exit code. A lost database ends it with 1, to be restarted."""
+    configure_telemetry(settings, role="worker")
+    try:
+        asyncio.run(_run(settings, queues))
+    except Exception:
+        log.exception("worker.failed")
+        return 1
+    finally:
+        shutdown_tracing()
+    return 0
+
+
+async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
+    loop = asyncio.get_running_loop()
+    async with ingest_flow(settings) as (database, flow):
+        runner = JobRunner(
+            database, {INGEST_JOB: flow.run}, give_up=flow.give_up, concurrency=IngestSettings().worker_concurrency
+        )
+        work = asyncio.create_task(runner.run(queues=queues, on_ready=_announce))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, work.cancel)
+        try:
+            await work
+        except asyncio.CancelledError:
+            log.info("worker.stopped")
+
+
+def _announce() -> None:
+    log.info("worker.ready", pid=os.getpid())

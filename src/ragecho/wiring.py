@@ -1,0 +1,152 @@
+"""Builds every object. The only place that knows engines; everything else gets its collaborators handed in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from uuid import UUID, uuid5
+
+from ragecho.kernel.errors import ConfigurationError
+from ragecho.kernel.passages import EmbeddingSpace
+from ragecho.platform.database import Database
+from ragecho.platform.settings import Settings
+from ragecho.ports.blobs import BlobStore
+from ragecho.ports.embedder import Embedder
+from ragecho.ports.reranker import Reranker
+from ragecho.ports.token_verifier import TokenVerifier
+
+if TYPE_CHECKING:
+    from ragecho.ask.flow import AskFlow
+    from ragecho.ingest.flow import IngestFlow
+    from ragecho.ingest.service import Uploads
+    from ragecho.library.search import PassageSearch
+
+SPACES = UUID("01900000-0000-7000-8000-00000000e3b0")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the API needs."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    embedder: Embedder
+    reranker: Reranker | None
+    space: EmbeddingSpace
+    search: "PassageSearch"
+    ask: "AskFlow"
+    uploads: "Uploads"
+    verifiers: tuple[TokenVerifier, ...]
+
+
+def space_of(settings: Settings) -> EmbeddingSpace:
+    """Return the space that the configured embedder and chunking make; loads no weights. Raises `ConfigurationError`."""
+    from ragecho.engines.models.catalogue import Role, model_spec
+    from ragecho.ingest.settings import IngestSettings
+    from ragecho.ingest.steps.chunk import CHUNKING_VERSION
+    from ragecho.library.analysis import ANALYSIS_VERSION
+
+    spec = model_spec(settings.embedder, Role.EMBEDDER)
+    ingest = IngestSettings()
+    chunking = f"{CHUNKING_VERSION}:{ingest.chunk_tokens}/{ingest.chunk_overlap_tokens}:{ANALYSIS_VERSION}"
+    identity = f"{spec.name}/{spec.revision}/{spec.dimensions}/{chunking}"
+    return EmbeddingSpace(uuid5(SPACES, identity), spec.name, spec.revision, spec.dimensions, chunking)
+
+
+def build_database(settings: Settings, *, role: str) -> Database:
+    """Return the pool of the configured database. Raises `ConfigurationError` without one."""
+    from ragecho.platform.telemetry import instrument_engine
+
+    if settings.database_url is None:
+        raise ConfigurationError("RAGECHO_DATABASE_URL is not set; 'ragecho serve' brings its own database.")
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        application_name=f"ragecho {role}",
+    )
+    instrument_engine(database.engine)
+    return database
+
+
+def build_blobs(settings: Settings) -> BlobStore:
+    """Return the store of original files. Raises `ConfigurationError` for a kind of URL that is not supported."""
+    from ragecho.engines.blobs import FileBlobStore
+
+    if settings.blob_url is None:
+        return FileBlobStore(settings.data_dir / "blobs")
+    parts = urlsplit(settings.blob_url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise ConfigurationError("RAGECHO_BLOB_URL must be file:///path; other stores are not supported yet.")
+    return FileBlobStore(Path(unquote(parts.path)))
+
+
+def build_embedder(settings: Settings) -> Embedder:
+    """Return the configured embedder; its weights are loaded at first use. Raises `ConfigurationError`."""
+    from ragecho.engines.models.embedder import OnnxEmbedder
+
+    return OnnxEmbedder.from_catalogue(settings.embedder, settings.model_dir, threads=settings.model_threads)
+
+
+def build_reranker(settings: Settings) -> Reranker | None:
+    """Return the configured reranker, or None for `none`. Raises `ConfigurationError`."""
+    if settings.reranker == "none":
+        return None
+    from ragecho.engines.models.reranker import OnnxReranker
+
+    return OnnxReranker.from_catalogue(settings.reranker, settings.model_dir, threads=settings.model_threads)
+
+
+def build_services(settings: Settings) -> Services:
+    """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
+    from ragecho.ask.flow import AskFlow
+    from ragecho.audit.store import AnswerRecords
+    from ragecho.engines.generation import build_generators
+    from ragecho.ingest.service import Uploads
+    from ragecho.ingest.settings import IngestSettings
+    from ragecho.library.search import PassageSearch
+    from ragecho.tenancy.service import ApiKeyVerifier
+
+    database = build_database(settings, role="api")
+    embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
+    search = PassageSearch(database, embedder)
+    return Services(
+        settings=settings,
+        database=database,
+        blobs=blobs,
+        embedder=embedder,
+        reranker=reranker,
+        space=space_of(settings),
+        search=search,
+        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_generators(settings)),
+        uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
+        verifiers=(ApiKeyVerifier(database),),
+    )
+
+
+@asynccontextmanager
+async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "IngestFlow"]]:
+    """Build what a worker needs and take it down again."""
+    from ragecho.engines.parsing import SandboxedParser
+    from ragecho.ingest.flow import IngestFlow
+    from ragecho.ingest.settings import IngestSettings
+
+    ingest = IngestSettings()
+    database = build_database(settings, role="worker")
+    async with SandboxedParser(max_concurrency=ingest.parser_processes) as parser:
+        try:
+            yield (
+                database,
+                IngestFlow(
+                    database,
+                    build_blobs(settings),
+                    parser,
+                    build_embedder(settings),
+                    space=space_of(settings),
+                    settings=ingest,
+                ),
+            )
+        finally:
+            await database.close()
