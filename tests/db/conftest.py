@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
-from ragecho.engines.fakes import FakeEmbedder
 
+from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Caller, Scope, user_principal
 from ragecho.kernel.ids import OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
@@ -25,10 +25,11 @@ def owner_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         upgrade(external)
         yield external
         return
-    with EmbeddedPostgres(tmp_path_factory.mktemp("db")) as server:
-        upgrade(server.owner_url)
-        allow_login(server.owner_url, APP_ROLE)
-        yield server.owner_url
+    with EmbeddedPostgres(tmp_path_factory.mktemp("db")) as postgres:
+        url = postgres.address.owner_url
+        upgrade(url)
+        allow_login(url, APP_ROLE)
+        yield url
 
 
 @pytest.fixture

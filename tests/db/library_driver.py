@@ -3,9 +3,9 @@
 from hashlib import sha256
 
 import numpy as np
-from ragecho.engines.fakes import FakeEmbedder
 from tests.db.conftest import Tenant
 
+from ragecho.engines.fakes import FakeEmbedder
 from ragecho.ingest.steps.analyse import analyse
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.ids import DocumentId, UserId, VersionId, uuid7

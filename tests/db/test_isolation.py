@@ -1,12 +1,12 @@
 """Row-level security proved on a real server: what a forgotten filter, setting or role would show."""
 
 import pytest
-from ragecho.engines.fakes import FakeEmbedder
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
 
+from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import UserId, uuid7

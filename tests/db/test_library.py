@@ -1,11 +1,11 @@
 """Documents, chunks and their statistics change together or not at all."""
 
 import pytest
-from ragecho.engines.fakes import FakeEmbedder
 from sqlalchemy import text
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document, index
 
+from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Access
 from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import UserId, VersionId, uuid7
@@ -61,10 +61,14 @@ async def test_a_rolled_back_deletion_changes_nothing(
 ) -> None:
     document_id = await add_document(database, tenant, embedder, "the heron stands in the river")
     before = await frequencies(database, tenant)
-    with pytest.raises(RuntimeError):
+
+    async def delete_and_fail() -> None:
         async with database.transaction(tenant.member()) as session:
             await service.delete_document(tenant.member(), session, document_id)
             raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        await delete_and_fail()
     assert await frequencies(database, tenant) == before
     found = await PassageSearch(database, embedder).search(tenant.member(), query="heron", k=5)
     assert [passage.document_id for passage in found.passages] == [document_id]

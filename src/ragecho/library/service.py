@@ -45,6 +45,8 @@ async def change_document(
     document = await get_document(caller, session, document_id, for_update=True)
     access = change.access or document.access
     readers = readers_of(access, owner_id=document.owner_id)
+    if not caller.sees_all and not set(readers) & set(caller.principals):
+        raise InvalidInput("This would hide the document from you; only its owner can do that.")
     if change.title is not None and len(change.title) > MAX_TITLE_LENGTH:
         raise InvalidInput(f"A title has at most {MAX_TITLE_LENGTH} characters.")
     await store_documents.update_document(
@@ -59,11 +61,7 @@ async def change_document(
     )
     if readers != document.readers:
         await store_chunks.relabel_chunks(session, caller, document_id, readers)
-    # After narrowing the access the changer may be unable to read it: then there is nothing to return.
-    after = await store_documents.get_document(session, caller, document_id)
-    if after is None:
-        raise InvalidInput("This would hide the document from you; its owner can do that.")
-    return after
+    return await get_document(caller, session, document_id)
 
 
 async def delete_document(caller: Caller, session: Session, document_id: DocumentId) -> set[str]:
