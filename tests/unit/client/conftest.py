@@ -276,6 +276,7 @@ def contract_double() -> Iterator[ContractDouble]:
     double = ContractDouble()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # from here on clients are kept waiting, not refused
     double.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(build_double(double), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
