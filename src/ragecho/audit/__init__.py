@@ -1,1 +1,1 @@
-"""Answer records and the audit trail."""
+"""What happened, kept so that it can be looked up and replayed."""

@@ -1,0 +1,48 @@
+"""The record of an answer: everything that is needed to explain it, and to ask again under the same conditions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ragecho.kernel.ids import AnswerId, ApiKeyId, ChunkId, DocumentId, OrganizationId, UserId, VersionId, WorkspaceId
+from ragecho.kernel.passages import Citation, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievedPassage:
+    """A passage that was considered: which words it was (by hash) and what each signal said."""
+
+    chunk_id: ChunkId
+    document_id: DocumentId
+    version_id: VersionId
+    content_sha256: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """One answered or refused question. `settings` are the values the flow ran with; `timings_ms` are per step."""
+
+    id: AnswerId
+    created_at: datetime
+    organization_id: OrganizationId
+    workspace_id: WorkspaceId
+    user_id: UserId | None
+    api_key_id: ApiKeyId | None
+    principals: tuple[str, ...]
+    question: str
+    prompt_version: str
+    model: str
+    settings: Mapping[str, Any]
+    retrieved: tuple[RetrievedPassage, ...]
+    answer: str
+    citations: tuple[Citation, ...]
+    unsupported: tuple[str, ...]
+    is_refused: bool
+    refusal_reason: str | None
+    confidence: float
+    usage: Usage
+    timings_ms: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
+    trace_id: str | None = None
