@@ -1,0 +1,116 @@
+"""Every metric of Echo, declared in one place. No label ever names a tenant, a person or a document.
+
+Each process has its own numbers. The queue's gauges are set from the database by the role that serves `/metrics`,
+so they count all workers; a worker's own histograms stay in the worker.
+"""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+HTTP_REQUESTS = Counter("http_requests_total", "Requests answered.", ("method", "route", "status"), registry=REGISTRY)
+HTTP_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Time to the last byte.",
+    ("method", "route"),
+    buckets=(*_FAST, 30, 60),
+    registry=REGISTRY,
+)
+HTTP_IN_PROGRESS = Gauge("http_requests_in_progress", "Requests being answered now.", registry=REGISTRY)
+HTTP_REFUSED = Counter("http_requests_refused_total", "Requests refused by a limit.", ("limit",), registry=REGISTRY)
+
+INGEST_STAGE_SECONDS = Histogram(
+    "ragecho_ingest_stage_seconds",
+    "Time of one document in one stage.",
+    ("stage", "outcome"),
+    buckets=_SLOW,
+    registry=REGISTRY,
+)
+EMBEDDED_PASSAGES = Counter("ragecho_embedded_passages_total", "Passages embedded.", ("model",), registry=REGISTRY)
+SEARCH_SECONDS = Histogram(
+    "ragecho_search_seconds", "Time of one step of a search.", ("step",), buckets=_FAST, registry=REGISTRY
+)
+ANSWERS = Counter("ragecho_answers_total", "Questions answered or refused.", ("outcome",), registry=REGISTRY)
+JOBS = Counter("ragecho_jobs_total", "Jobs that ended in this process.", ("task", "status"), registry=REGISTRY)
+JOBS_NOW = Gauge(
+    "ragecho_queue_jobs", "Jobs in the database by queue and status.", ("queue", "status"), registry=REGISTRY
+)
+MODEL_CALLS = Counter("ragecho_model_calls_total", "Calls of a generator.", ("model", "outcome"), registry=REGISTRY)
+MODEL_SECONDS = Histogram(
+    "ragecho_model_call_seconds", "Time of a generator's whole answer.", ("model",), buckets=_SLOW, registry=REGISTRY
+)
+MODEL_TOKENS = Counter("ragecho_model_tokens_total", "Tokens paid for.", ("model", "direction"), registry=REGISTRY)
+MODEL_COST = Counter("ragecho_model_cost_usd_total", "Money spent, in US dollars.", ("model",), registry=REGISTRY)
+CACHE_LOOKUPS = Counter("ragecho_cache_lookups_total", "Lookups of a cache.", ("cache", "outcome"), registry=REGISTRY)
+
+
+def render_metrics() -> bytes:
+    """Return all metrics of this process in the Prometheus text format (`CONTENT_TYPE`)."""
+    return generate_latest(REGISTRY)
+
+
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count one HTTP request; `route` is the template, never the path."""
+    HTTP_REQUESTS.labels(method, route, str(status)).inc()
+    HTTP_SECONDS.labels(method, route).observe(seconds)
+
+
+def observe_ingest_stage(stage: str, seconds: float, *, outcome: str = "ok") -> None:
+    """Record one document's time in parse, chunk, embed or index; `outcome` is ok or a stable reason."""
+    INGEST_STAGE_SECONDS.labels(stage, outcome).observe(seconds)
+
+
+def count_embedded(model: str, passages: int) -> None:
+    """Count passages that `model` embedded."""
+    EMBEDDED_PASSAGES.labels(model).inc(passages)
+
+
+def observe_search(step: str, seconds: float) -> None:
+    """Record one step of a search: embed, vector, lexical, fuse, rerank or total."""
+    SEARCH_SECONDS.labels(step).observe(seconds)
+
+
+def count_answer(outcome: str) -> None:
+    """Count one question: answered, refused, cached or failed."""
+    ANSWERS.labels(outcome).inc()
+
+
+def count_job(task: str, status: str) -> None:
+    """Count one job that ended here: succeeded, retried, failed, cancelled or dead."""
+    JOBS.labels(task, status).inc()
+
+
+def set_jobs_now(counts: Mapping[tuple[str, str], int]) -> None:
+    """Set the queue's gauges from the database: (queue, status) to number of jobs."""
+    JOBS_NOW.clear()
+    for (queue, status), number in counts.items():
+        JOBS_NOW.labels(queue, status).set(number)
+
+
+def observe_model_call(
+    model: str, *, outcome: str, seconds: float, input_tokens: int = 0, output_tokens: int = 0, cost_usd: float = 0.0
+) -> None:
+    """Record one call of a generator; `outcome` is ok or the error's code."""
+    MODEL_CALLS.labels(model, outcome).inc()
+    MODEL_SECONDS.labels(model).observe(seconds)
+    MODEL_TOKENS.labels(model, "input").inc(input_tokens)
+    MODEL_TOKENS.labels(model, "output").inc(output_tokens)
+    MODEL_COST.labels(model).inc(cost_usd)
+
+
+def count_cache_lookup(cache: str, *, is_hit: bool) -> None:
+    """Count one lookup of a named cache."""
+    CACHE_LOOKUPS.labels(cache, "hit" if is_hit else "miss").inc()
