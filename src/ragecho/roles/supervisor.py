@@ -211,6 +211,7 @@ class Supervisor:
             start_new_session=True,
             pass_fds=child.spec.pass_fds,
         )
+        child.is_ready = child.spec.is_ready is None
         self._log("child.started", child=child.spec.name, pid=child.process.pid)
         return True
 
@@ -313,10 +314,8 @@ class Supervisor:
 
 
 def _says_ready(spec: ChildSpec) -> bool:
-    if spec.is_ready is None:
-        return True
     try:
-        return spec.is_ready()
+        return spec.is_ready is None or spec.is_ready()
     except OSError:
         return False  # not listening yet
 
