@@ -33,7 +33,7 @@ class SearchTuning:
     """Constants of retrieval; docs/how-to/evaluate.md says how each was measured."""
 
     exact_below_chunks: int = 20_000
-    candidate_cap: int = 10_000
+    candidate_cap: int = 5_000
     depth: int = 100
     rrf_k: int = 60
     vector_weight: float = 1.0
