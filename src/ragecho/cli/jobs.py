@@ -1,6 +1,6 @@
 """`ragecho jobs`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,7 +8,9 @@ from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
 from ragecho.cli.lazy import App
 from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table, status_mark
-from ragecho_sdk import Job
+
+if TYPE_CHECKING:
+    from ragecho_sdk import Job
 
 app = App(help="List, show, retry and cancel background jobs.")
 
@@ -85,7 +87,7 @@ def cancel_job(
         _show(echo.jobs.cancel(job_id), as_json)
 
 
-def _show(job: Job, as_json: bool) -> None:
+def _show(job: "Job", as_json: bool) -> None:
     if as_json:
         emit_json(job.raw)
         return

@@ -116,4 +116,5 @@ def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     if context is None:
         return message
-    return f"{message.removesuffix('.')}. See '{context.command_path} --help'."
+    stop = "" if message.endswith((".", "?")) else "."
+    return f"{message}{stop} See '{context.command_path} --help'."

@@ -122,6 +122,8 @@ def _upload(echo: Echo, batch: Sequence[Path], tags: Sequence[str], access: str 
 
 
 def _unreadable(path: Path) -> str | None:
+    if not path.is_file():
+        return "is no regular file"
     try:
         with path.open("rb"):
             return None

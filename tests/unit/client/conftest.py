@@ -271,8 +271,8 @@ def _process(document: dict[str, Any], reads_before_ready: int) -> None:
         document.update(status="ready", pages=2, chunks=5, progress=1.0)
 
 
-@pytest.fixture
-def contract_double() -> Iterator[ContractDouble]:
+@pytest.fixture(scope="session")
+def running_double() -> Iterator[ContractDouble]:
     double = ContractDouble()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -287,6 +287,13 @@ def contract_double() -> Iterator[ContractDouble]:
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+@pytest.fixture
+def contract_double(running_double: ContractDouble) -> ContractDouble:
+    """The double with nothing in it."""
+    vars(running_double).update(vars(ContractDouble(url=running_double.url)))
+    return running_double
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""A server that is there for the length of one command: its own process, port and data folder, removed at the end."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from ragecho.cli.errors import CliError
+from ragecho.cli.output import waiting
+
+READY_LINE = "Echo is ready at "
+START_SECONDS = 180.0
+STOP_SECONDS = 20.0
+# What would lead the server, or its key, to somebody's real installation.
+_NOT_PASSED_ON = frozenset(
+    {"RAGECHO_DATABASE_URL", "RAGECHO_DATABASE_OWNER_URL", "RAGECHO_BLOB_URL", "RAGECHO_PUBLIC_URL", "RAGECHO_PORT",
+     "RAGECHO_HOST", "RAGECHO_SERVER", "RAGECHO_API_KEY", "RAGECHO_WORKSPACE", "RAGECHO_ENVIRONMENT"}
+)  # fmt: skip
+
+
+@contextmanager
+def passing_server(*, is_shown: bool) -> Iterator[tuple[str, str]]:
+    """Yield the address of a fresh server and a key for it; afterwards, however it ends, nothing of it is left."""
+    folder = Path(tempfile.mkdtemp(prefix="ragecho-"))
+    try:
+        with _stopped_by_signals(), _process(folder) as process:
+            with waiting("Starting", is_shown=is_shown):
+                server, key = _address(process, folder), _make_key(folder)
+            yield server, key
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let a termination unwind like Ctrl-C, so that the process and the folder are removed then, too."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    # The children run in the temporary folder, where no `.env` overrides what is set here.
+    given = {**{name: value or "" for name, value in dotenv_values(".env").items()}, **os.environ}
+    kept = {name: value for name, value in given.items() if name.upper() not in _NOT_PASSED_ON}
+    # A relative model folder means the one beside the caller.
+    if model_dir := kept.get("RAGECHO_MODEL_DIR"):
+        kept["RAGECHO_MODEL_DIR"] = str(Path(model_dir).absolute())
+    return {**kept, "RAGECHO_DATA_DIR": str(folder / "data"), "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    arguments = [sys.executable, "-m", "ragecho", "serve", "--port", "0", "--data-dir", str(folder / "data")]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            arguments,
+            cwd=folder,
+            env=_environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches us alone; we stop the server in order
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str], folder: Path) -> str:
+    """Return the address from the one ready line; raise `CliError` when the server ends or takes too long."""
+    assert process.stdout is not None
+    late = threading.Timer(START_SECONDS, process.terminate)
+    late.daemon = True
+    late.start()
+    try:
+        for line in process.stdout:
+            if line.startswith(READY_LINE):
+                # Whatever it says later must not fill the pipe.
+                threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
+                return line.removeprefix(READY_LINE).strip()
+    finally:
+        late.cancel()
+    process.wait(STOP_SECONDS)
+    said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+    reason = said[-1].removeprefix("ragecho: ") if said else f"it ended with code {process.returncode}."
+    raise CliError(f"the server did not start: {reason}")
+
+
+def _make_key(folder: Path) -> str:
+    arguments = ["admin", "api-key", "create", "--workspace", "default", "--scopes", "read,write", "--json"]
+    made = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "ragecho", *arguments],
+        cwd=folder,
+        env=_environment(folder),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise CliError(f"no key could be made: {made.stderr.strip().removeprefix('ragecho: ')}")
+    return str(json.loads(made.stdout)["key"])
