@@ -12,7 +12,7 @@ from ragecho.platform.embedded.account import Account, hand_over
 from ragecho.platform.embedded.binaries import Binaries
 from ragecho.platform.embedded.launch import tied_command
 from ragecho.platform.embedded.layout import OWNER_ROLE, Layout
-from ragecho.platform.embedded.tuning import render
+from ragecho.platform.embedded.tuning import SYNC_METHOD, render
 
 # A first start writes 40 MB of cluster and 16 MB of log; a later one needs room for one more log segment.
 _FREE_BYTES_NEEDED = 128 << 20
@@ -75,6 +75,7 @@ def _make_cluster(layout: Layout, binaries: Binaries, account: Account, capabili
     command = [
         *(str(binaries.program("initdb")), "-D", str(unfinished), "-U", OWNER_ROLE, "-A", "trust"),
         *("--locale-provider=builtin", "--locale=C.UTF-8", "--encoding=UTF8", "--no-instructions"),
+        f"--sync-method={SYNC_METHOD}",
     ]
     identity = account.launch_arguments(capability)
     result = subprocess.run(  # noqa: S603 - a program of the installed wheel, by its full path

@@ -1,10 +1,13 @@
 """PostgreSQL's configuration, sized for this machine (or this container) at every start."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 _MIB = 1 << 20
+# One flush of the file system for a new or crashed cluster's thousand files, where Linux has it: 0.4 s against 3-5 s.
+SYNC_METHOD = "syncfs" if sys.platform == "linux" else "fsync"
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" with a number near 2^63
 
 
@@ -82,6 +85,7 @@ def server_settings(*, memory_bytes: int, cores: int, socket_dir: Path, port: in
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",
+        "recovery_init_sync_method": SYNC_METHOD,
         "wal_compression": "on",
         "max_wal_size": "1GB",
         # Log facts, never contents: no statements, no DETAIL line with the values of a row.
