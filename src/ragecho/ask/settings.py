@@ -14,7 +14,9 @@ class AskSettings(BaseSettings):
     ask_max_tokens: int = Field(800, ge=16, description="Longest generated answer, in the model's tokens.")
     ask_temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature of generators.")
     ask_generator_seconds: float = Field(
-        120.0, gt=0, description="Longest a generator may take, from question to last word, before the next one is tried."
+        120.0,
+        gt=0,
+        description="Longest a generator may take, from question to last word, before the next one is tried.",
     )
     ask_min_confidence: float | None = Field(
         None,

@@ -104,9 +104,7 @@ def coverage(weights: Mapping[str, float], text: str) -> float:
     return sum(weight for term, weight in weights.items() if term in found)
 
 
-def best_windows(
-    weights: Mapping[str, float], passages: Sequence[Passage], *, quotas: Sequence[int]
-) -> list[Window]:
+def best_windows(weights: Mapping[str, float], passages: Sequence[Passage], *, quotas: Sequence[int]) -> list[Window]:
     """Return the windows worth reading closely: for the n-th passage at most `quotas[n]`, by coverage, not overlapping."""
     chosen: list[Window] = []
     for index, (passage, quota) in enumerate(zip(passages, quotas, strict=False)):

@@ -1,0 +1,163 @@
+"""An answer made of quotes: the best one to four sentences, as they stand in the documents. No key, no invention.
+
+The judge has already read windows of three sentences; here the sentences of the best windows are read one by one. The
+result is deterministic: ties are broken by position.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragecho.ask.answers import CheckedSentence, Support
+from ragecho.ask.windows import ScoredWindow, context_of, coverage, quotable_spans, term_weights
+from ragecho.kernel.passages import Passage
+from ragecho.library.analysis import terms_of
+from ragecho.ports.reranker import Reranker
+
+MAX_QUOTES = 4
+# Sentences are taken from this many windows; their sum bounds the cost of the second reading.
+_WINDOWS = 4
+_MAX_CANDIDATES = 12
+# A further sentence is quoted when it is likely enough by itself and not much worse than the best one.
+_LIKELY = 0.5
+_NOT_MUCH_WORSE = 0.6
+# Without a cross-encoder only words are compared, and a second quote needs nearly the best one's share.
+_NOT_MUCH_WORSE_BY_WORDS = 0.8
+# When no sentence alone reaches this share of its window's score, the answer is spread over the window: quote it whole.
+_ALONE = 0.35
+_SAME_WORDS = 0.8
+_MAX_LIST_CHARS = 1500
+_ITEM = re.compile(r"\s*(?:[-*+•–]|\d{1,3}[.)]|[a-z][.)]|\|)\s")
+_RULE_ROW = re.compile(r"\|?[\s:|-]+\|?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    passage: int
+    start: int
+    end: int
+    score: float
+
+
+async def answer_extractively(
+    question: str, passages: Sequence[Passage], windows: Sequence[ScoredWindow], *, reranker: Reranker | None
+) -> list[CheckedSentence]:
+    """Return the quotes that answer the question, best passage first, in document order within a passage.
+
+    Every quote's support is the span it was taken from. Empty only when there are no windows.
+    """
+    if not windows:
+        return []
+    candidates = await _candidates(question, passages, windows[:_WINDOWS], reranker)
+    chosen = _choose(candidates, windows[0], passages, has_reader=reranker is not None)
+    spans = [_with_list(span, passages[span.passage].text) for span in chosen]
+    return [_quote(span, passages[span.passage].text) for span in _in_order(spans, passages)]
+
+
+async def _candidates(
+    question: str, passages: Sequence[Passage], windows: Sequence[ScoredWindow], reranker: Reranker | None
+) -> list[_Candidate]:
+    spans = dict.fromkeys((w.window.passage, *span) for w in windows for span in w.window.spans)
+    places = list(spans)[:_MAX_CANDIDATES]
+    texts = [_read(passages[p], start, end) for p, start, end in places]
+    if reranker is not None:
+        scores = await reranker.score(question, texts)
+    else:
+        weights = term_weights(question, passages)
+        scores = [coverage(weights, text) for text in texts]
+    found = [_Candidate(*place, score) for place, score in zip(places, scores, strict=True)]
+    return sorted(found, key=lambda c: (-c.score, c.passage, c.start))
+
+
+def _read(passage: Passage, start: int, end: int) -> str:
+    text = " ".join(passage.text[start:end].split())
+    context = context_of(passage)
+    return f"{context}: {text}" if context else text
+
+
+def _choose(
+    candidates: Sequence[_Candidate], best_window: ScoredWindow, passages: Sequence[Passage], *, has_reader: bool
+) -> list[_Candidate]:
+    best = candidates[0]
+    if has_reader and best.score < _ALONE * best_window.score:
+        window = best_window.window
+        return [_Candidate(window.passage, window.start, window.end, best_window.score)]
+    floor = max(_LIKELY, _NOT_MUCH_WORSE * best.score) if has_reader else _NOT_MUCH_WORSE_BY_WORDS * best.score
+    chosen = [best]
+    for candidate in candidates[1:]:
+        if len(chosen) == MAX_QUOTES or candidate.score < floor:
+            break
+        if not any(_says_the_same(candidate, other, passages) for other in chosen):
+            chosen.append(candidate)
+    return chosen
+
+
+def _says_the_same(a: _Candidate, b: _Candidate, passages: Sequence[Passage]) -> bool:
+    """Tell whether two spans are the same words: overlapping chunks of one version, or near duplicates elsewhere."""
+    one, other = passages[a.passage], passages[b.passage]
+    if one.version_id == other.version_id:
+        starts = one.start + a.start, other.start + b.start
+        if max(starts) < min(one.start + a.end, other.start + b.end):
+            return True
+    words, others = set(terms_of(one.text[a.start : a.end])), set(terms_of(other.text[b.start : b.end]))
+    return len(words & others) >= _SAME_WORDS * max(1, len(words | others))
+
+
+def _with_list(span: _Candidate, text: str) -> _Candidate:
+    """Return the span with the list that it introduces: what follows a colon is what was asked for."""
+    if not text[span.start : span.end].rstrip().endswith((":", "：")):
+        return span
+    end = span.end
+    for start, stop in quotable_spans(text):
+        if start < span.end:
+            continue
+        if not _ITEM.match(text[start:stop] + " ") or stop - span.start > _MAX_LIST_CHARS:
+            break
+        end = stop
+    return _Candidate(span.passage, span.start, end, span.score)
+
+
+def _in_order(spans: Sequence[_Candidate], passages: Sequence[Passage]) -> list[_Candidate]:
+    """Return the spans grouped by passage, the passage with the best one first; touching spans become one."""
+    first_seen = {passage: rank for rank, passage in reversed(list(enumerate(s.passage for s in spans)))}
+    ordered: list[_Candidate] = []
+    for span in sorted(spans, key=lambda s: (first_seen[s.passage], s.start)):
+        last = ordered[-1] if ordered else None
+        touches = last is not None and last.passage == span.passage
+        if last is not None and touches and not passages[span.passage].text[last.end : span.start].strip():
+            ordered[-1] = _Candidate(last.passage, last.start, max(last.end, span.end), max(last.score, span.score))
+            continue
+        ordered.append(span)
+    return ordered
+
+
+def _quote(span: _Candidate, text: str) -> CheckedSentence:
+    quoted = Support(span.passage, span.start, span.end, 1.0, is_supported=True)
+    raw = text[span.start : span.end]
+    if _is_row(raw):
+        head = _table_head(text, span.start)
+        if head is not None and head[1] <= span.start:
+            supports = (Support(span.passage, *head, 1.0, is_supported=True), quoted)
+            return CheckedSentence(f"{text[head[0] : head[1]]}\n{raw}", "\n\n", supports)
+        return CheckedSentence(raw, "\n\n", (quoted,))
+    if any(_ITEM.match(line) for line in raw.split("\n")[1:]) or "\n    " in raw or "\t" in raw:
+        return CheckedSentence(raw, "\n\n", (quoted,))
+    # A line break inside a sentence is where the page was full; it means nothing here.
+    return CheckedSentence(" ".join(raw.split()), " ", (quoted,))
+
+
+def _is_row(raw: str) -> bool:
+    return raw.lstrip().startswith("|")
+
+
+def _table_head(text: str, position: int) -> tuple[int, int] | None:
+    """Return the span of the header (and the rule under it) of the Markdown table around `position`."""
+    start = text.rfind("\n\n", 0, position) + 2 if "\n\n" in text[:position] else 0
+    lines = list(re.finditer(r"[^\n]+", text[start:position]))
+    rows = [line for line in lines if line[0].lstrip().startswith("|")]
+    if not rows:
+        return None
+    end = rows[0].end()
+    if len(rows) > 1 and _RULE_ROW.fullmatch(rows[1][0].strip()):
+        end = rows[1].end()
+    return start + rows[0].start(), start + end
