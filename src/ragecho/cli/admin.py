@@ -28,7 +28,7 @@ def create_administrator(
     *,
     email: Annotated[str, typer.Option(metavar="EMAIL", help="Address to sign in with.")],
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from stdin; without it a link is made.")
+        bool, typer.Option("--password-stdin", help="Read the password from stdin; else none is set.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,4 +136,7 @@ def _show(value: Any, as_json: bool) -> None:
     if as_json:
         emit_json(data)
         return
-    show_fields((name.removesuffix("_id"), item) for name, item in data.items())
+    show_fields(
+        (name.removesuffix("_id").removesuffix("_at"), short_time(item) if name.endswith("_at") else item)
+        for name, item in data.items()
+    )
