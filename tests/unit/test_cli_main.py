@@ -9,6 +9,7 @@ import pytest
 
 from ragecho.cli.lazy import load
 from ragecho.cli.main import ENTRIES, run
+from ragecho.cli.passing_server import reason_in
 
 
 def test_the_version_is_the_package_s(capsys):
@@ -106,3 +107,10 @@ def test_completion_knows_commands_of_lazy_groups():
         [sys.executable, "-m", "ragecho"], capture_output=True, text=True, env=environment, check=False
     )
     assert done.stdout.split() == ["show"]
+
+
+def test_the_reason_for_a_server_that_did_not_start_is_the_line_meant_for_people():
+    log = '{"event": "child.started"}\nragecho: Cannot listen on 127.0.0.1:80.\n{"event": "supervisor.stopped"}\n'
+    assert reason_in(log) == "Cannot listen on 127.0.0.1:80."
+    assert reason_in("Killed\n") == "Killed"
+    assert reason_in("") == ""

@@ -113,9 +113,15 @@ def _address(process: subprocess.Popen[str], folder: Path) -> str:
     finally:
         late.cancel()
     process.wait(STOP_SECONDS)
-    said = (folder / "server.log").read_text(errors="replace").strip().splitlines()
-    reason = said[-1].removeprefix("ragecho: ") if said else f"it ended with code {process.returncode}."
-    raise CliError(f"the server did not start: {reason}")
+    reason = reason_in((folder / "server.log").read_text(errors="replace"))
+    raise CliError(f"the server did not start: {reason or f'it ended with code {process.returncode}.'}")
+
+
+def reason_in(log: str) -> str:
+    """Return the line of a server's log that a person needs: the last of ours, else the last of all."""
+    lines = log.strip().splitlines() or [""]
+    ours = [line.removeprefix("ragecho: ") for line in lines if line.startswith("ragecho: ")]
+    return ours[-1] if ours else lines[-1]
 
 
 def _make_key(folder: Path) -> str:
