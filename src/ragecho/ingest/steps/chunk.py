@@ -9,7 +9,8 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from ragecho.kernel.parsed import Block, BlockKind, ParsedDocument
 from ragecho.kernel.passages import ChunkSpan
@@ -22,7 +23,9 @@ SPECIAL_TOKENS = 2  # what every encoder adds: [CLS] and [SEP], or <s> and </s>
 LEAST_MAX_TOKENS = 16
 # A word of 100,000 characters is a single unknown token to WordPiece; no chunk is longer than this per allowed token.
 CHARACTERS_PER_TOKEN = 16
-_TOKENIZE_CHARACTERS = 200_000  # tokenised in pieces of this size, so that the offsets of a long book are never all alive
+_TOKENIZE_CHARACTERS = (
+    200_000  # tokenised in pieces of this size, so that the offsets of a long book are never all alive
+)
 _ASIDE = (BlockKind.HEADER, BlockKind.FOOTER)
 _BY_LINES = (BlockKind.TABLE, BlockKind.CODE)
 
@@ -40,11 +43,11 @@ def chunk(
     if max_tokens < LEAST_MAX_TOKENS or not 0 <= overlap_tokens < max_tokens // 2:
         raise ValueError(f"max_tokens {max_tokens} and overlap_tokens {overlap_tokens} leave no room for text")
     measured = _Measured(document, tokens)
+    prefixes = _Prefixes(title, tokens, max_tokens // 4)
     reserve = 0
     while True:
-        packer = _Packer(measured, _Prefixes(title, tokens, max_tokens // 4), max_tokens - SPECIAL_TOKENS - reserve)
-        spans = packer.pack(overlap_tokens)
-        chunks = _finished(document, spans, tokens)
+        packer = _Packer(measured, prefixes, max_tokens - SPECIAL_TOKENS - reserve, overlap_tokens)
+        chunks = _finished(document, packer.pack(), tokens)
         excess = max((one.tokens for one in chunks), default=0) - max_tokens
         if excess <= 0:
             return chunks
@@ -105,12 +108,18 @@ class _Measured:
         end = max(start, block.start + len(piece.rstrip()))
         if (start, end) == (block.start, block.end):
             return block
-        return Block(block.kind, start, end, block.level, block.heading_path, block.page, block.box)
+        return replace(block, start=start, end=end)
 
     def weight(self, start: int, end: int) -> int:
         """Return the tokens of a span, or more where its words are so long that characters must be counted."""
         count = bisect_left(self._starts, end) - bisect_left(self._starts, start)
         return max(count, -(-(end - start) // CHARACTERS_PER_TOKEN))
+
+    def next_visible(self, start: int, end: int) -> int:
+        """Return the first place from `start` on that is not white space, or `end`."""
+        while start < end and self.text[start].isspace():
+            start += 1
+        return start
 
     def cut(self, block: Block, start: int, room: int, *, anywhere: bool) -> int:
         """Return where to cut `block` behind `start` so that the piece weighs at most `room`: `start` if nowhere.
@@ -209,82 +218,162 @@ class _Prefixes:
         return text[: self._limit * CHARACTERS_PER_TOKEN]
 
 
-class _Packer:
-    """Fills one chunk after the other. The open chunk is text[start:end]; what lies before `fresh` is overlap."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A block, or a part of one, in the open chunk."""
 
-    def __init__(self, measured: _Measured, prefixes: _Prefixes, limit: int) -> None:
+    block: Block
+    start: int
+    end: int
+
+    @property
+    def is_heading(self) -> bool:
+        return self.block.kind is BlockKind.HEADING
+
+
+class _Packer:
+    """Fills one chunk after the other: the open one is its pieces, and before them perhaps some overlap."""
+
+    def __init__(self, measured: _Measured, prefixes: _Prefixes, limit: int, overlap_tokens: int) -> None:
         self._measured = measured
         self._prefixes = prefixes
         self._limit = limit
-        self._spans: list[_Span] = []
-        self._open: list[tuple[Block, int, int]] = []  # the pieces of the open chunk, in order
-        self._overlap = 0
-        self._overlap_tokens = 0
-
-    def pack(self, overlap_tokens: int) -> list[_Span]:
         self._overlap_tokens = overlap_tokens
+        self._spans: list[_Span] = []
+        self._pieces: list[_Piece] = []
+        self._overlap: int | None = None  # where the open chunk begins when that is before its first piece
+        self._previous: _Piece | None = None  # the last piece of the chunk before, when nothing lies between
+
+    def pack(self) -> list[_Span]:
+        """Return the packed spans of the whole document."""
         for block in self._measured.blocks:
             if block.kind in _ASIDE:
-                self._close()  # a chunk is one span, so it cannot run around a header or footer
-            elif block.kind is BlockKind.HEADING:
-                self._add_heading(block)
-            else:
-                self._add(block)
+                self._close()
+                self._previous = None  # a chunk is one span: it cannot run around a header or footer
+                self._overlap = None
+                continue
+            if block.kind is BlockKind.HEADING and self._has_body and self._weight() >= self._limit // 4:
+                self._close()
+            self._add(block)
         self._close()
         return self._spans
-
-    def _add_heading(self, heading: Block) -> None:
-        has_body = any(block.kind is not BlockKind.HEADING for block, _, _ in self._open)
-        if has_body and self._weight() >= self._limit // 4:
-            self._close()
-        self._add(heading)
 
     def _add(self, block: Block) -> None:
         start = block.start
         while start < block.end:
-            start = self._skip_space(start)
-            end = self._fitting(block, start)
+            end = self._fitting_end(block, start)
             if end > start:
-                self._open.append((block, start, end))
-                start = end
+                self._pieces.append(_Piece(block, start, end))
+            start = self._measured.next_visible(end, block.end)
             if start < block.end:
-                self._make_room(block, start)
+                self._make_room(block)
 
-    def _fitting(self, block: Block, start: int) -> int:
+    def _fitting_end(self, block: Block, start: int) -> int:
         """Return the end of as much of the rest of `block` as belongs into the open chunk: `start` if nothing does."""
         room = self._room(block, start)
-        if self._measured.weight(start, block.end) <= room:
+        weight = self._measured.weight(start, block.end)
+        if weight <= room:
             return block.end
-        is_oversize = self._measured.weight(start, block.end) > self._limit_of(block, start)
-        has_body = any(open_block.kind is not BlockKind.HEADING for open_block, _, _ in self._open)
-        is_half_empty = self._weight() < self._limit // 2 and block.kind is not BlockKind.TABLE
-        if has_body and not is_oversize and not is_half_empty:
+        is_oversize = weight > self._limit - self._prefix_of(block, start)[1]
+        is_well_filled = self._weight() >= self._limit // 2 or block.kind is BlockKind.TABLE
+        if self._has_body and is_well_filled and not is_oversize:
             return start
-        if self._overlap and not self._open:
-            return self._measured.cut(block, start, room, anywhere=False)
-        return self._measured.cut(block, start, room, anywhere=not has_body)
+        may_cut_words = not self._has_body and self._overlap is None
+        return self._measured.cut(block, start, room, anywhere=may_cut_words)
 
-    def _make_room(self, block: Block, start: int) -> None:
-        """Close the open chunk; what follows it is the rest of `block`."""
-        if not self._open:  # the overlap alone leaves too little room
-            self._overlap = 0
+    def _make_room(self, block: Block) -> None:
+        """Close the open chunk because the rest of `block` does not fit; begin the next with what it needs."""
+        if not self._pieces:  # overlap alone, and it leaves too little room
+            self._overlap = None
             return
-        carried = self._trailing_headings()
-        before = self._open[len(self._open) - 1]
+        body = len(self._pieces)
+        while body and self._pieces[body - 1].is_heading:
+            body -= 1
+        carried = self._pieces[body:] if body and self._pieces[-1].block is not block else []
+        self._pieces = self._pieces[: len(self._pieces) - len(carried)]
         self._close()
-        if carried:
-            self._open = carried
-        elif before[0].heading_path == block.heading_path and before[0].kind is not BlockKind.HEADING:
-            self._overlap = self._overlap_before(before[2])
-        del start
+        self._pieces = carried
+        last = self._previous
+        if last and not carried and not last.is_heading and last.block.heading_path == block.heading_path:
+            self._overlap = self._tail_of(last, self._overlap_tokens)
 
-    def _trailing_headings(self) -> list[tuple[Block, int, int]]:
-        """Take the headings at the end out of the open chunk, unless nothing else is in it."""
-        keep = len(self._open)
-        while keep and self._open[keep - 1][0].kind is BlockKind.HEADING:
-            keep -= 1
-        if not keep:
-            return []
-        carried = self._open[keep:]
-        del self._open[keep:]
-        return carried
+    def _close(self) -> None:
+        if not self._pieces:
+            self._overlap = None
+            return
+        if self._previous and not self._has_body:  # headings that nothing follows: give them company
+            room = self._limit - self._weight() - self._prefix_of(self._previous.block, self._previous.start)[1]
+            self._overlap = self._company(self._previous, room)
+        start, end = self._start(), self._pieces[-1].end
+        paths = [piece.block.heading_path for piece in self._pieces]
+        first = self._previous if self._overlap is not None and self._previous else self._pieces[0]
+        sections = [self._section_of(piece) for piece in (first, *self._pieces)]
+        if self._spans and self._spans[-1].start >= start:  # the company was all that the chunk before had
+            self._spans.pop()
+        prefix, _ = self._prefixes.of(
+            _common([first.block.heading_path, *paths]), self._table_header(first.block, start)
+        )
+        self._spans.append(_Span(start, end, first.block.page, _common(sections), prefix))
+        self._previous = self._pieces[-1]
+        self._pieces, self._overlap = [], None
+
+    def _tail_of(self, piece: _Piece, room: int) -> int | None:
+        """Return where the last whole sentences of `piece` begin that weigh at most `room` together."""
+        if piece.block.kind in _BY_LINES or room <= 0:
+            return None
+        window = max(piece.start, piece.end - room * CHARACTERS_PER_TOKEN)
+        starts = [window + start for start, _ in sentence_spans(self._measured.text[window : piece.end])]
+        # A window that opens inside the piece most likely opens inside a sentence.
+        whole = starts if window == piece.start else starts[1:]
+        return next((start for start in whole if self._measured.weight(start, piece.end) <= room), None)
+
+    def _company(self, piece: _Piece, room: int) -> int | None:
+        """Return where the end of `piece` begins that fits into `room`, at a sentence, line, word or anywhere."""
+        if room <= 0:
+            return None
+        first = bisect_left(
+            range(piece.end), True, lo=piece.start, key=lambda start: self._measured.weight(start, piece.end) <= room
+        )
+        tail = self._measured.text[first : piece.end]
+        breaks = [span[0] for span in sentence_spans(tail)[1:]] + [match.end() for match in re.finditer(r"\s", tail)]
+        return first + breaks[0] if breaks and first > piece.start else first
+
+    @property
+    def _has_body(self) -> bool:
+        return any(not piece.is_heading for piece in self._pieces)
+
+    def _start(self) -> int:
+        return self._pieces[0].start if self._overlap is None else self._overlap
+
+    def _weight(self) -> int:
+        if self._pieces:
+            return self._measured.weight(self._start(), self._pieces[-1].end)
+        if self._overlap is None or self._previous is None:
+            return 0
+        return self._measured.weight(self._overlap, self._previous.end)
+
+    def _room(self, block: Block, start: int) -> int:
+        first = self._pieces[0] if self._pieces else _Piece(block, start, start)
+        return self._limit - self._prefix_of(first.block, first.start)[1] - self._weight()
+
+    def _prefix_of(self, block: Block, start: int) -> tuple[str, int]:
+        return self._prefixes.of(block.heading_path, self._table_header(block, start))
+
+    def _table_header(self, block: Block, start: int) -> str:
+        """Return the header row for a chunk that begins behind it."""
+        if block.kind is not BlockKind.TABLE or start <= block.start:
+            return ""
+        first_line_end = self._measured.text.find("\n", block.start, block.end)
+        return self._measured.text[block.start : first_line_end] if 0 < first_line_end < start else ""
+
+    def _section_of(self, piece: _Piece) -> tuple[str, ...]:
+        if not piece.is_heading:
+            return piece.block.heading_path
+        name = " ".join(self._measured.text[piece.block.start : piece.block.end].split())
+        return (*piece.block.heading_path, name)
+
+
+def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the longest path that all of `paths` begin with."""
+    equal = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
+    return tuple(names[0] for names in equal)
