@@ -83,7 +83,13 @@ def list_api_keys(
         )
         for key in found
     ]  # fmt: skip
-    show_table(("ID", "NAME", "SCOPES", "CREATED", "EXPIRES", "USED", "REVOKED"), rows, empty="No keys.")
+    show_table(
+        ("ID", "NAME", "SCOPES", "CREATED", "EXPIRES", "USED", "REVOKED"),
+        rows,
+        empty="No keys.",
+        flexible="NAME",
+        optional=("USED", "CREATED", "EXPIRES"),
+    )
 
 
 @keys.command("revoke")

@@ -51,7 +51,10 @@ def list_documents(
         for d in page
     ]
     columns = ("ID", "STATUS", "FILE", "PAGES", "CHUNKS", "ACCESS", "TAGS", "CREATED")
-    show_table(columns, rows, empty="No documents. Upload some with `ragecho ingest PATH…`.")
+    show_table(
+        columns, rows, empty="No documents. Upload some with `ragecho ingest PATH…`.",
+        flexible="FILE", optional=("CHUNKS", "ACCESS", "TAGS", "CREATED", "PAGES"),
+    )  # fmt: skip
     if page.total > offset + len(page):
         note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
 

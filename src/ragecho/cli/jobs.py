@@ -40,7 +40,13 @@ def list_jobs(
         emit_json(page.raw)
         return
     rows = [(j.id, status_mark(j.status), j.kind, j.attempts, j.error, short_time(j.created_at)) for j in page]
-    show_table(("ID", "STATUS", "KIND", "ATTEMPTS", "ERROR", "CREATED"), rows, empty="No jobs.")
+    show_table(
+        ("ID", "STATUS", "KIND", "ATTEMPTS", "ERROR", "CREATED"),
+        rows,
+        empty="No jobs.",
+        flexible="ERROR",
+        optional=("KIND", "ATTEMPTS", "CREATED"),
+    )
     if page.total > offset + len(page):
         note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
 

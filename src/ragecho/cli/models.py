@@ -46,7 +46,13 @@ def list_models(*, as_json: AsJson = False) -> None:
         )
         for model in found
     ]
-    show_table(("NAME", "ROLE", "WEIGHTS", "SIZE", "LICENCE", ""), rows, empty="The catalogue is empty.")
+    show_table(
+        ("NAME", "ROLE", "WEIGHTS", "SIZE", "LICENCE", ""),
+        rows,
+        empty="The catalogue is empty.",
+        flexible="NAME",
+        optional=("LICENCE",),
+    )
 
 
 @app.command("fetch")

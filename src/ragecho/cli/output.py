@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 READY, FAILED, WAITING, SAME = "green", "red", "yellow", "blue"
+# What a folded column needs to be readable.
+FLEXIBLE_WIDTH = 24
 _MARKS = {
     "ready": ("✓", READY),
     "succeeded": ("✓", READY),
@@ -71,8 +73,14 @@ def status_mark(status: str) -> Text:
     return Text(f"{mark} {printable(status)}", style=style)
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print rows under headings; elsewhere than on a terminal as aligned plain columns without cutting anything."""
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, flexible: str, optional: Sequence[str] = ()
+) -> None:
+    """Print rows under headings; elsewhere than on a terminal as aligned plain columns without cutting anything.
+
+    On a terminal the `flexible` column takes the room that is left and is folded, and where too little is left the
+    `optional` columns are given up, in their order.
+    """
     cells = [[cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row] for row in rows]
     console = out()
     if not cells:
@@ -81,12 +89,27 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     if not console.is_terminal:
         _plain_table(columns, [[cell.plain for cell in row] for row in cells])
         return
+    widths = {
+        name: max(len(name), *(cell.cell_len for cell in column))
+        for name, column in zip(columns, zip(*cells, strict=True), strict=True)
+    }
+    shown = _fitting(widths, flexible, optional, console.width)
     table = Table(box=None, header_style="bold dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name == "ID")
+    for name in shown:
+        table.add_column(name, overflow="fold", no_wrap=name != flexible)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(cell for name, cell in zip(columns, row, strict=True) if name in shown))
     console.print(table)
+
+
+def _fitting(widths: Mapping[str, int], flexible: str, optional: Sequence[str], room: int) -> list[str]:
+    shown = list(widths)
+    for name in optional:
+        fixed = sum(widths[other] + 2 for other in shown if other != flexible)
+        if fixed + min(widths[flexible], FLEXIBLE_WIDTH) <= room:
+            break
+        shown.remove(name)
+    return shown
 
 
 def _cell(value: object) -> str:

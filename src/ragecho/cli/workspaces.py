@@ -28,7 +28,13 @@ def list_workspaces(
         emit_json(page.raw)
         return
     rows = [(w.id, w.slug, w.name, status_mark(w.status or "active"), short_time(w.created_at)) for w in page]
-    show_table(("ID", "SLUG", "NAME", "STATUS", "CREATED"), rows, empty="No workspaces.")
+    show_table(
+        ("ID", "SLUG", "NAME", "STATUS", "CREATED"),
+        rows,
+        empty="No workspaces.",
+        flexible="NAME",
+        optional=("CREATED", "STATUS"),
+    )
 
 
 @app.command("create")
