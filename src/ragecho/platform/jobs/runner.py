@@ -140,5 +140,6 @@ def _error(code: str, message: str) -> dict[str, Any]:
 def _conninfo(url: str) -> str:
     parsed = make_url(url).set(drivername="postgresql")
     if parsed.username != APP_ROLE:
-        parsed = parsed.update_query_dict({"options": f"-c role={APP_ROLE}"})
+        # libpq does not read `+` as a space, so the option must not hold one.
+        parsed = parsed.update_query_dict({"options": f"--role={APP_ROLE}"})
     return parsed.render_as_string(hide_password=False)

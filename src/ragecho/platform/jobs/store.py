@@ -19,8 +19,9 @@ COLUMNS = (
 TASK = "ragecho.run_job"
 
 DEFER = text("""
-    select (procrastinate_defer_jobs_v1(array[row(:queue, :task, :priority, null, null, cast(:args as jsonb),
-            now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]""")
+    update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, :priority, null, null,
+      cast(:args as jsonb), now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]
+    where workspace_id = :workspace_id and id = :id""")
 
 
 async def enqueue(
@@ -37,47 +38,39 @@ async def enqueue(
     job_id = JobId(uuid7())
     await session.execute(
         text(
-            "insert into jobs (workspace_id, id, organization_id, kind, document_id, version_id, trace)"
-            " values (:workspace_id, :id, :organization_id, :kind, :document_id, :version_id, cast(:trace as jsonb))"
+            "insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace)"
+            " values (:workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb))"
         ),
         {
             "workspace_id": caller.workspace_id,
             "id": job_id,
             "organization_id": caller.organization_id,
             "kind": kind,
+            "queue": queue,
             "document_id": document_id,
             "version_id": version_id,
             "trace": orjson.dumps(inject()).decode(),
         },
     )
-    await deliver(session, caller, job_id, queue=queue, priority=priority)
+    await deliver(session, caller, job_id, priority=priority)
     return job_id
 
 
 async def deliver(
-    session: AsyncConnection,
-    caller: Caller,
-    job_id: JobId,
-    *,
-    queue: str = "ingest",
-    priority: int = 0,
-    delay_seconds: float = 0.0,
+    session: AsyncConnection, caller: Caller, job_id: JobId, *, priority: int = 0, delay_seconds: float = 0.0
 ) -> None:
-    """Hand an existing job to the queue (again), not before `delay_seconds` from now."""
+    """Hand an existing job to its queue (again), not before `delay_seconds` from now."""
     args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
-    deferred = await session.execute(
+    await session.execute(
         DEFER,
         {
-            "queue": queue,
             "task": TASK,
             "priority": priority,
             "args": orjson.dumps(args).decode(),
             "delay_seconds": delay_seconds,
+            "workspace_id": caller.workspace_id,
+            "id": job_id,
         },
-    )
-    await session.execute(
-        text("update jobs set queue_job_id = :queue_job_id where workspace_id = :workspace_id and id = :id"),
-        {"queue_job_id": deferred.scalar_one(), "workspace_id": caller.workspace_id, "id": job_id},
     )
 
 

@@ -117,6 +117,7 @@ create table jobs (
   id              uuid not null,
   organization_id uuid not null,
   kind            text not null,
+  queue           text not null,
   document_id     uuid,
   version_id      uuid,
   status          text not null default 'queued'

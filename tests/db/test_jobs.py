@@ -1,0 +1,182 @@
+"""Jobs on a real queue: what becomes of them when handlers fail, workers vanish and people interfere."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from tests.db.conftest import Tenant
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.errors import ParseFailed, Unavailable
+from ragecho.kernel.ids import JobId
+from ragecho.platform.database import Database, Session
+from ragecho.platform.jobs import store
+from ragecho.platform.jobs.model import Job
+from ragecho.platform.jobs.runner import JobRunner
+
+pytestmark = pytest.mark.anyio
+
+Handler = Callable[[Caller, Job], Awaitable[None]]
+
+
+class Desk:
+    """Enqueues jobs of a tenant and watches them."""
+
+    def __init__(self, database: Database, tenant: Tenant) -> None:
+        self.database = database
+        self.caller = tenant.worker()
+        self.given_up: list[str] = []
+
+    async def enqueue(self) -> JobId:
+        async with self.database.transaction(self.caller) as session:
+            return await store.enqueue(session, self.caller, kind="test", queue="test")
+
+    async def get(self, job_id: JobId) -> Job:
+        async with self.database.transaction(self.caller) as session:
+            job = await store.get(session, self.caller, job_id)
+        assert job is not None
+        return job
+
+    async def until(self, job_id: JobId, *statuses: str) -> Job:
+        async with asyncio.timeout(30):
+            while True:
+                job = await self.get(job_id)
+                if job.status in statuses:
+                    return job
+                await asyncio.sleep(0.05)  # waits for a condition, within the deadline above
+
+    async def give_up(self, _session: Session, _caller: Caller, _job: Job, error: dict[str, Any]) -> None:
+        self.given_up.append(error["code"])
+
+    @asynccontextmanager
+    async def working(self, handler: Handler) -> Any:
+        runner = JobRunner(self.database, {"test": handler}, give_up=self.give_up, concurrency=2)
+        task = asyncio.create_task(runner.run(queues=("test",)))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+def desk(database: Database, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr("ragecho.platform.jobs.runner.BACKOFF_SECONDS", (0.05,))
+    return Desk(database, tenant)
+
+
+async def finish(desk: Desk, job: Job) -> None:
+    async with desk.database.transaction(desk.caller) as session:
+        await store.finish(session, desk.caller, job.id, status="succeeded")
+
+
+async def test_a_job_is_invisible_until_its_transaction_commits(desk: Desk) -> None:
+    with pytest.raises(RuntimeError):
+        async with desk.database.transaction(desk.caller) as session:
+            job_id = await store.enqueue(session, desk.caller, kind="test", queue="test")
+            raise RuntimeError("rolled back")
+    async with desk.database.transaction(desk.caller) as session:
+        assert await store.get(session, desk.caller, job_id) is None
+        left = await session.execute(
+            text("select count(*) from procrastinate_jobs where args ->> 'job_id' = :id"), {"id": str(job_id)}
+        )
+        assert left.scalar_one() == 0
+
+
+async def test_a_passing_failure_is_tried_again_until_it_works(desk: Desk) -> None:
+    attempts = []
+
+    async def handler(_caller: Caller, job: Job) -> None:
+        attempts.append(job.attempts)
+        if len(attempts) < 3:
+            raise Unavailable("The model is busy.")
+        await finish(desk, job)
+
+    job_id = await desk.enqueue()
+    async with desk.working(handler):
+        job = await desk.until(job_id, "succeeded", "dead", "failed")
+    assert (job.status, attempts, desk.given_up) == ("succeeded", [1, 2, 3], [])
+
+
+async def test_a_lasting_failure_ends_at_once_with_its_reason(desk: Desk) -> None:
+    async def handler(_caller: Caller, _job: Job) -> None:
+        raise ParseFailed("encrypted", "The file needs a password.")
+
+    job_id = await desk.enqueue()
+    async with desk.working(handler):
+        job = await desk.until(job_id, "failed", "dead")
+    assert (job.status, job.attempts) == ("failed", 1)
+    assert job.error == {"code": "encrypted", "message": "The file needs a password."}
+    assert desk.given_up == ["encrypted"]
+
+
+async def test_a_job_that_never_works_is_dead_after_its_attempts(desk: Desk) -> None:
+    async def handler(_caller: Caller, _job: Job) -> None:
+        raise ZeroDivisionError
+
+    job_id = await desk.enqueue()
+    async with desk.working(handler):
+        job = await desk.until(job_id, "dead")
+    assert job.attempts == job.max_attempts
+    assert desk.given_up == ["internal_error"]
+
+
+async def test_what_a_vanished_worker_held_is_handed_out_again(desk: Desk) -> None:
+    job_id = await desk.enqueue()
+    async with desk.database.anonymous() as session:
+        worker_id = (
+            await session.execute(text("insert into procrastinate_workers default values returning id"))
+        ).scalar_one()
+        await session.execute(
+            text("update procrastinate_jobs set status = 'doing', worker_id = :worker where args ->> 'job_id' = :id"),
+            {"worker": worker_id, "id": str(job_id)},
+        )
+        await session.execute(
+            text("update procrastinate_workers set last_heartbeat = now() - interval '1 hour' where id = :worker"),
+            {"worker": worker_id},
+        )
+
+    async def handler(_caller: Caller, job: Job) -> None:
+        await finish(desk, job)
+
+    async with desk.working(handler):
+        job = await desk.until(job_id, "succeeded")
+    assert job.attempts == 1
+
+
+async def test_a_stopping_worker_puts_its_job_back(desk: Desk) -> None:
+    started = asyncio.Event()
+
+    async def endless(_caller: Caller, _job: Job) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def handler(_caller: Caller, job: Job) -> None:
+        await finish(desk, job)
+
+    job_id = await desk.enqueue()
+    async with desk.working(endless):
+        await asyncio.wait_for(started.wait(), 20)
+    assert (await desk.get(job_id)).status == "queued"
+    async with desk.working(handler):
+        assert (await desk.until(job_id, "succeeded")).attempts == 2
+
+
+async def test_a_cancelled_job_is_not_done(desk: Desk) -> None:
+    done = []
+
+    async def handler(_caller: Caller, job: Job) -> None:
+        done.append(job.id)
+        await finish(desk, job)
+
+    cancelled, other = await desk.enqueue(), await desk.enqueue()
+    async with desk.database.transaction(desk.caller) as session:
+        await store.finish(session, desk.caller, cancelled, status="cancelled")
+    async with desk.working(handler):
+        await desk.until(other, "succeeded")
+    assert done == [other]
+    assert (await desk.get(cancelled)).status == "cancelled"
