@@ -120,7 +120,7 @@ def build_services(settings: Settings) -> Services:
         reranker=reranker,
         space=space_of(settings),
         search=search,
-        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_generators(settings)),
+        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_generators(settings.generator)),
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         verifiers=(ApiKeyVerifier(database),),
     )

@@ -10,9 +10,9 @@ import numpy as np
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
-from ragecho.kernel.ids import ChunkId
+from ragecho.kernel.ids import ChunkId, VersionId
 from ragecho.kernel.passages import Passage
-from ragecho.library import analysis, store_chunks
+from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_sql import INDEX_STATE, search_statement
 from ragecho.platform.database import Database, Row
@@ -91,6 +91,11 @@ class PassageSearch:
         """Return which of the chunks the caller may read now: the last check before a prompt."""
         async with self._database.transaction(caller) as session:
             return await store_chunks.readable_chunks(session, caller, chunk_ids)
+
+    async def version_text(self, caller: Caller, version_id: VersionId, *, start: int, end: int) -> str | None:
+        """Return code points `start` to `end` of a version's stored text; None when it is not readable now."""
+        async with self._database.transaction(caller) as session:
+            return await store_documents.version_text(session, caller, version_id, start=start, end=end)
 
     async def _query(
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter

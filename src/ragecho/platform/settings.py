@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -52,3 +52,9 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="`json`, `console`, or `auto`: console on a terminal, JSON elsewhere.")
+
+    @field_validator("generator", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        """Read `a,b` as a list; that is how the environment gives it."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -87,6 +87,12 @@ class FileBlobStore:
         """Remove what interrupted writes of crashed processes left, and return how many; run it at start and daily."""
         return await run_sync(_sweep, self._root, time.time() - older_than_seconds)
 
+    async def check(self) -> None:
+        """Write and remove a small file. Raises `Unavailable`."""
+        name = self._root / f"{uuid7().hex}{_TEMPORARY}"
+        file = await _guarded(_create, self._root, self._root, name)
+        await run_sync(_discard, file, name)
+
     def _folder(self, workspace_id: WorkspaceId) -> Path:
         # UUID() and str() again: whatever is passed, only hex digits and dashes reach the path.
         return self._root / str(UUID(str(workspace_id)))
