@@ -8,7 +8,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ragecho.kernel.passages import Passage
 from ragecho.kernel.sentences import sentence_spans
@@ -30,6 +31,10 @@ class Window:
     end: int
     spans: tuple[tuple[int, int], ...]
     coverage: float = 0.0
+
+    def at(self, passage: int) -> Self:
+        """Return the same window for passages in another order."""
+        return replace(self, passage=passage)
 
 
 @dataclass(frozen=True, slots=True)

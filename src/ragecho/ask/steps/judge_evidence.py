@@ -84,13 +84,17 @@ _MANY_FOREIGN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The judgement. `windows` are those read, best first; `reason` is a stable word when evidence is missing."""
+    """The judgement. `windows` are those read, best first (by a cross-encoder when `is_reread`).
+
+    `reason` is a stable word when evidence is missing.
+    """
 
     confidence: float
     is_sufficient: bool
     is_worth_asking: bool
     reason: str | None
     windows: tuple[ScoredWindow, ...]
+    is_reread: bool = False
 
 
 async def judge_evidence(
@@ -130,6 +134,7 @@ async def judge_evidence(
         is_worth_asking=is_sufficient or (min_confidence is None and confidence >= calibration.worth_asking),
         reason=None if is_sufficient else "no_evidence",
         windows=tuple(scored),
+        is_reread=reader is not None,
     )
 
 
