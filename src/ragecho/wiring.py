@@ -85,18 +85,22 @@ def build_blobs(settings: Settings) -> BlobStore:
 
 def build_embedder(settings: Settings) -> Embedder:
     """Return the configured embedder; its weights are loaded at first use. Raises `ConfigurationError`."""
+    from ragecho.engines.models.catalogue import Role, model_spec
     from ragecho.engines.models.embedder import OnnxEmbedder
 
-    return OnnxEmbedder.from_catalogue(settings.embedder, settings.model_dir, threads=settings.model_threads)
+    spec = model_spec(settings.embedder, Role.EMBEDDER)
+    return OnnxEmbedder(spec, settings.model_dir, threads=settings.model_threads)
 
 
 def build_reranker(settings: Settings) -> Reranker | None:
     """Return the configured reranker, or None for `none`. Raises `ConfigurationError`."""
     if settings.reranker == "none":
         return None
+    from ragecho.engines.models.catalogue import Role, model_spec
     from ragecho.engines.models.reranker import OnnxReranker
 
-    return OnnxReranker.from_catalogue(settings.reranker, settings.model_dir, threads=settings.model_threads)
+    spec = model_spec(settings.reranker, Role.RERANKER)
+    return OnnxReranker(spec, settings.model_dir, threads=settings.model_threads)
 
 
 def build_services(settings: Settings) -> Services:

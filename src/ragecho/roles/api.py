@@ -12,7 +12,7 @@ from ragecho.ask.api import build_router as build_ask_router
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
-from ragecho.platform.http import create_app, health_router, metrics_router
+from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
 from ragecho.platform.jobs.store import count_by_status
 from ragecho.platform.settings import Settings
@@ -30,6 +30,10 @@ LISTEN_FD_VARIABLE = "RAGECHO_LISTEN_FD"
 def build_app(services: Services) -> FastAPI:
     """Return the application over the services; the database is closed when it stops."""
 
+    async def refresh_job_gauges() -> None:
+        async with services.database.anonymous() as session:
+            set_jobs_now(await count_by_status(session))
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # The first question must not wait for the weights to be read.
@@ -44,6 +48,10 @@ def build_app(services: Services) -> FastAPI:
         lifespan=lifespan,
         routers=_routers(services),
         settings=services.settings,
+        checks={"database": services.database.ping, "blobs": services.blobs.check},
+        refresh_metrics=[refresh_job_gauges],
+        # The limit of one file is its own; this one bounds a request with several.
+        body_limits={"/api/v1/documents": HttpSettings().max_upload_bytes},
     )
 
 
@@ -72,19 +80,7 @@ def _routers(services: Services) -> list[APIRouter]:
     database = services.database
     authenticate = authentication(services.verifiers)
 
-    async def refresh_job_gauges() -> None:
-        async with database.anonymous() as session:
-            set_jobs_now(await count_by_status(session))
-
-    async def check_database() -> None:
-        await database.ping()
-
-    async def check_blobs() -> None:
-        await services.blobs.check()
-
     return [
-        health_router({"database": check_database, "blobs": check_blobs}),
-        metrics_router(refresh=[refresh_job_gauges]),
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
         build_documents_router(database, services.blobs, authenticate),
         build_search_router(services.search, services.reranker, authenticate),

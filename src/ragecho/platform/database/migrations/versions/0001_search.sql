@@ -76,9 +76,9 @@ set search_path = pg_catalog, public
 as $$
 #variable_conflict use_column
 declare
-  found record;
+  key record;
 begin
-  select k.id, k.organization_id, k.workspace_id, w.slug, k.user_id, k.scopes, k.last_used_at into found
+  select k.id, k.organization_id, k.workspace_id, w.slug, k.user_id, k.scopes, k.last_used_at into key
   from api_keys k join workspaces w on w.id = k.workspace_id left join users u on u.id = k.user_id
   where k.secret_sha256 = digest and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
     and not coalesce(u.is_disabled, false);
@@ -86,10 +86,10 @@ begin
     return;
   end if;
   -- To the minute is exact enough, and keeps reads from writing.
-  if found.last_used_at is null or found.last_used_at < now() - interval '1 minute' then
-    update api_keys set last_used_at = now() where id = found.id;
+  if key.last_used_at is null or key.last_used_at < now() - interval '1 minute' then
+    update api_keys set last_used_at = now() where id = key.id;
   end if;
-  return query select found.id, found.organization_id, found.workspace_id, found.slug, found.user_id, found.scopes;
+  return query select key.id, key.organization_id, key.workspace_id, key.slug, key.user_id, key.scopes;
 end
 $$;
 
