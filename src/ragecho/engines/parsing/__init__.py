@@ -1,0 +1,5 @@
+"""Files of many formats to the internal form, each read in a process of its own."""
+
+from ragecho.engines.parsing.sandbox import SandboxedParser
+
+__all__ = ["SandboxedParser"]

@@ -1,0 +1,27 @@
+"""Why a document could not be read: stable words, and what to tell the person who sent it."""
+
+from types import MappingProxyType
+
+from ragecho.kernel.errors import ParseFailed
+
+MESSAGES = MappingProxyType(
+    {
+        "encrypted": "The file is protected by a password. Save a copy without the password and upload that.",
+        "unsupported_type": "Files of this type ({found}) cannot be read. Convert the file to PDF, DOCX, HTML or text.",
+        "empty": "The file holds no text at all. Check that the right file was uploaded.",
+        "damaged": "The file is damaged and no text could be recovered. Open it in its program, save it again and retry.",
+        "no_text": "The file holds only pictures of text, such as a scan. Run text recognition (OCR) on it and upload that.",
+        "too_many_pages": "The file has {pages} pages; at most {limit} are read. Split it into smaller files.",
+        "too_long": "The file holds more than {limit} characters of text. Split it into smaller files.",
+        "timeout": "Reading the file took longer than {limit} seconds. Split it or save it in a simpler format.",
+        "memory_limit": "Reading the file needs more memory than is allowed. Split it or save it in a simpler format.",
+        "cpu_limit": "Reading the file takes too much computing time. Split it or save it in a simpler format.",
+        "output_limit": "The file unpacks to far more data than is allowed. Split it into smaller files.",
+        "crashed": "The file made the reader stop unexpectedly. Save it again or in another format and retry.",
+    }
+)
+
+
+def failure(reason: str, **facts: object) -> ParseFailed:
+    """Return the error for `reason`, a key of `MESSAGES`; `facts` fill its message."""
+    return ParseFailed(reason, MESSAGES[reason].format(**facts), **facts)

@@ -1,0 +1,82 @@
+"""One document of any type to the internal form. Runs in the sandbox's child process."""
+
+import os
+
+from ragecho.engines.parsing import detect, markdown
+from ragecho.engines.parsing.build import DocumentBuilder
+from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.html import read_html
+from ragecho.engines.parsing.pdf import read_pdf
+from ragecho.engines.parsing.plain import read_plain
+from ragecho.engines.parsing.wire import encode_document, encode_failure
+from ragecho.kernel.errors import ParseFailed
+from ragecho.kernel.parsed import ParsedDocument
+from ragecho.ports.parser import ParseLimits
+
+_OFFICE = frozenset(
+    {detect.DOCX, detect.PPTX, detect.XLSX, detect.ODT, detect.ODP, detect.ODS, detect.EPUB, detect.RTF}
+    | {detect.CSV, detect.TSV}
+)
+_READ_BYTES = 1 << 20
+
+
+def preload() -> None:
+    """Import what the common formats need. xberg (30 MB) waits until a document needs it."""
+    import pypdfium2  # noqa: F401 (imported for the children to inherit)
+
+    detect.preload()
+    markdown.preload()
+
+
+def parse_bytes(data: bytes, filename: str, limits: ParseLimits) -> ParsedDocument:
+    """Return the parsed document. Raises `ParseFailed`."""
+    content_type = detect.detect(data, filename)
+    builder = DocumentBuilder(limits)
+    if not detect.has_libmagic():
+        builder.warn("libmagic is not installed; the type was recognised by a short list of signatures.")
+    if content_type == detect.PDF:
+        read_pdf(builder, data, limits)
+    elif content_type in _OFFICE:
+        from ragecho.engines.parsing.office import read_office
+
+        read_office(builder, data, content_type, limits)
+    else:
+        _read_text(builder, data, content_type, filename)
+    if builder.is_empty:
+        raise failure("empty")
+    return builder.finish(content_type)
+
+
+def _read_text(builder: DocumentBuilder, data: bytes, content_type: str, filename: str) -> None:
+    text, warning = detect.decode(data, is_html=content_type == detect.HTML)
+    if warning:
+        builder.warn(warning)
+    if content_type == detect.MARKDOWN:
+        markdown.read_markdown(builder, text)
+    elif content_type == detect.HTML:
+        read_html(builder, text)
+    else:
+        read_plain(builder, text, filename)
+
+
+def answer(descriptor: int, filename: str, content_type: str | None, limits: ParseLimits) -> bytes:
+    """Return what the child sends back: the document or the reason why there is none.
+
+    `content_type` is what the uploader claims; only the bytes count.
+    """
+    del content_type
+    try:
+        return encode_document(parse_bytes(_read_all(descriptor), filename, limits))
+    except ParseFailed as error:
+        return encode_failure(error)
+    except MemoryError:
+        return encode_failure(failure("memory_limit"))
+    except RecursionError:
+        return encode_failure(failure("damaged"))
+
+
+def _read_all(descriptor: int) -> bytes:
+    pieces = []
+    while piece := os.read(descriptor, _READ_BYTES):
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,294 @@
+"""The `Parser` port as a sandbox: strangers' files meet strangers' code in a process that can do nothing else."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.wire import decode
+from ragecho.kernel.errors import Unavailable
+from ragecho.kernel.parsed import ParsedDocument
+from ragecho.ports.parser import ParseLimits
+
+_ZYGOTE = "ragecho.engines.parsing.zygote"
+_MESSAGE_BYTES = 64 * 1024
+_READ_BYTES = 1 << 18
+_START_SECONDS = 60.0
+_KILL_SECONDS = 10.0
+_DECODE_IN_THREAD_BYTES = 1 << 18
+_LONGEST_FILENAME = 255
+# A child sees no secret of ours: not the database's address, no provider's key.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "SSL_CERT_FILE", "TZ")
+
+
+class _ZygoteGone(Exception):
+    """The zygote ended while a document was with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a child ended; `code` is negative for the signal that killed it."""
+
+    code: int
+    is_out_of_memory: bool
+    peak_bytes: int
+    cpu_ms: int
+
+
+@dataclass(slots=True)
+class _Zygote:
+    process: asyncio.subprocess.Process
+    channel: socket.socket
+    ready: asyncio.Future[int]
+    ended: dict[int, asyncio.Future[_Ended]] = field(default_factory=dict)
+    preloaded: set[str] = field(default_factory=set)
+    is_gone: bool = False
+
+
+class SandboxedParser:
+    """Parses every document in its own confined process, forked from one that has the libraries loaded.
+
+    At most `max_concurrency` documents are parsed at once; the others wait. The zygote starts with the first document
+    and starts again when it has been killed. Use as an async context manager, in one event loop.
+    """
+
+    def __init__(self, *, max_concurrency: int = 2) -> None:
+        self._slots = asyncio.Semaphore(max_concurrency)
+        self._zygote: _Zygote | None = None
+        self._starting = asyncio.Lock()
+        self._requests = 0
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The process id of the zygote, None when none runs."""
+        zygote = self._zygote
+        return zygote.process.pid if zygote is not None and not zygote.is_gone else None
+
+    async def close(self) -> None:
+        """End the zygote and everything it forked; parses under way fail as `Unavailable`."""
+        self._is_closed = True
+        async with self._starting:
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            await _end(zygote)
+
+    async def parse(
+        self, path: Path, *, filename: str, content_type: str | None, limits: ParseLimits
+    ) -> ParsedDocument:
+        """Return the parsed document; see the port. A cancelled call kills its process."""
+        async with self._slots:
+            for is_last_try in (False, True):
+                try:
+                    return await self._parse_once(path, filename, content_type, limits)
+                except _ZygoteGone as error:
+                    if self._is_closed:
+                        raise Unavailable("The parser has been closed.") from error
+                    if is_last_try:
+                        raise failure("crashed") from error
+        raise AssertionError("unreachable")
+
+    async def _parse_once(
+        self, path: Path, filename: str, content_type: str | None, limits: ParseLimits
+    ) -> ParsedDocument:
+        zygote = await self._running()
+        self._requests += 1
+        request = self._requests
+        ended: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
+        result_reader, result_writer = os.pipe()
+        try:
+            document = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                message = {
+                    "parse": request,
+                    "filename": filename[-_LONGEST_FILENAME:],
+                    "content_type": content_type and content_type[:_LONGEST_FILENAME],
+                    "limits": asdict(limits),
+                }
+                zygote.ended[request] = ended
+                await _send(zygote, message, [document, result_writer])
+            finally:
+                os.close(document)
+                os.close(result_writer)
+            return await self._result(zygote, request, result_reader, limits)
+        finally:
+            zygote.ended.pop(request, None)
+            with suppress(OSError):
+                os.close(result_reader)
+
+    async def _result(self, zygote: _Zygote, request: int, reader: int, limits: ParseLimits) -> ParsedDocument:
+        ended = zygote.ended[request]
+        reason = None
+        payload = b""
+        try:
+            async with asyncio.timeout(limits.wall_seconds):
+                payload = await _read_capped(reader, limits.output_bytes)
+                if len(payload) <= limits.output_bytes:
+                    end = await asyncio.shield(ended)
+        except TimeoutError:
+            reason = "timeout"
+        finally:
+            if not ended.done():
+                await self._kill(zygote, request, ended)
+        if reason is not None:
+            raise failure(reason, limit=round(limits.wall_seconds, 1))
+        if len(payload) > limits.output_bytes:
+            raise failure("output_limit")
+        if end.code != 0:
+            raise failure(_reason_of(end, limits))
+        if len(payload) > _DECODE_IN_THREAD_BYTES:
+            return await asyncio.to_thread(decode, payload)
+        return decode(payload)
+
+    async def _kill(self, zygote: _Zygote, request: int, ended: asyncio.Future[_Ended]) -> None:
+        with suppress(_ZygoteGone, TimeoutError):
+            await _send(zygote, {"kill": request}, [])
+            async with asyncio.timeout(_KILL_SECONDS):
+                await asyncio.shield(ended)
+
+    async def _running(self) -> _Zygote:
+        async with self._starting:
+            if self._is_closed:
+                raise Unavailable("The parser has been closed.")
+            if self._zygote is None or self._zygote.is_gone:
+                if self._zygote is not None:
+                    await _end(self._zygote)
+                self._zygote = await _start()
+            return self._zygote
+
+
+def _reason_of(end: _Ended, limits: ParseLimits) -> str:
+    """Return why a child ended without a result."""
+    if -end.code == signal.SIGXCPU or end.cpu_ms >= limits.cpu_seconds * 1000:
+        return "cpu_limit"
+    if -end.code == signal.SIGXFSZ:
+        return "output_limit"
+    # Native code that is refused memory aborts or stumbles; only the kernel sends SIGKILL, when memory is gone.
+    if end.is_out_of_memory or -end.code == signal.SIGKILL or end.peak_bytes > limits.memory_bytes * 0.6:
+        return "memory_limit"
+    return "crashed"
+
+
+async def _start() -> _Zygote:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    # Fewer arenas: each costs address space, which is what RLIMIT_AS counts.
+    environment |= {"MALLOC_ARENA_MAX": "2", "HF_HUB_OFFLINE": "1", "OMP_THREAD_LIMIT": "1"}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            _ZYGOTE,
+            str(theirs.fileno()),
+            str(os.getpid()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+            cwd="/",
+        )
+    finally:
+        theirs.close()
+    loop = asyncio.get_running_loop()
+    zygote = _Zygote(process, ours, loop.create_future())
+    loop.add_reader(ours.fileno(), _receive, zygote)
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await zygote.ready
+    except BaseException:
+        await _end(zygote)
+        raise
+    return zygote
+
+
+async def _end(zygote: _Zygote) -> None:
+    _mark_gone(zygote)
+    with suppress(ProcessLookupError):
+        zygote.process.kill()
+    await zygote.process.wait()
+
+
+def _mark_gone(zygote: _Zygote) -> None:
+    if zygote.is_gone:
+        return
+    zygote.is_gone = True
+    asyncio.get_running_loop().remove_reader(zygote.channel.fileno())
+    zygote.channel.close()
+    unanswered: list[asyncio.Future[Any]] = [zygote.ready, *zygote.ended.values()]
+    for waiting in unanswered:
+        if not waiting.done():
+            waiting.set_exception(_ZygoteGone())
+            waiting.exception()  # nobody may be waiting any more
+
+
+def _receive(zygote: _Zygote) -> None:
+    try:
+        raw = zygote.channel.recv(_MESSAGE_BYTES)
+    except BlockingIOError:
+        return
+    except OSError:
+        raw = b""
+    if not raw:
+        _mark_gone(zygote)
+        return
+    message = orjson.loads(raw)
+    if "ready" in message:
+        zygote.ready.set_result(message["ready"])
+        return
+    waiting = zygote.ended.get(message["ended"])
+    if waiting is not None and not waiting.done():
+        waiting.set_result(
+            _Ended(message["code"], message["is_out_of_memory"], message["peak_bytes"], message["cpu_ms"])
+        )
+
+
+async def _send(zygote: _Zygote, message: dict[str, Any], descriptors: list[int]) -> None:
+    raw = orjson.dumps(message)
+    while not zygote.is_gone:
+        try:
+            socket.send_fds(zygote.channel, [raw], descriptors)
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+        except OSError:
+            break
+        else:
+            return
+    _mark_gone(zygote)
+    raise _ZygoteGone
+
+
+async def _read_capped(descriptor: int, limit: int) -> bytes:
+    """Return what the pipe brings until its end, or a little more than `limit` bytes."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_READ_BYTES, loop=loop)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(os.dup(descriptor), "rb", buffering=0)
+    )
+    pieces = []
+    size = 0
+    try:
+        while size <= limit and (piece := await reader.read(_READ_BYTES)):
+            pieces.append(piece)
+            size += len(piece)
+    finally:
+        transport.close()
+    return b"".join(pieces)
