@@ -203,7 +203,10 @@ class Citation(Model):
 
 @dataclass(frozen=True)
 class Answer(Model):
-    """An answer with its proof. `refused` means that the documents hold no evidence; `refusal_reason` says which kind."""
+    """An answer with its proof. `refused` means that the documents hold no evidence; `refusal_reason` says which kind.
+
+    `unsupported` holds the answer's sentences for which no passage holds the words.
+    """
 
     answer: str
     id: str | None = None
@@ -216,6 +219,9 @@ class Answer(Model):
     cost_usd: float | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     cached: bool = False
+    unsupported: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    session_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -273,7 +279,7 @@ Job._readers = {"error": _failure}
 Chunk._readers = {"heading_path": tuple}
 SearchHit._readers = {"heading_path": tuple}
 SearchResult._readers = {"results": _all(SearchHit)}
-Answer._readers = {"citations": _all(Citation)}
+Answer._readers = {"citations": _all(Citation), "unsupported": tuple, "warnings": tuple}
 
 
 def page_of(model: type[M]) -> Callable[[Any], Page[M]]:

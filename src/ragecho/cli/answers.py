@@ -13,6 +13,10 @@ def show_answer(answer: Answer, *, is_text_shown: bool = True) -> None:
         say((f"No answer from these documents{reason}.", "bold yellow"))
     if is_text_shown and answer.answer:
         say(printable(answer.answer))
+    for sentence in answer.unsupported:
+        say(("Not supported by the documents: ", "bold yellow"), printable(sentence))
+    for warning in answer.warnings:
+        say(("Note: ", "yellow"), printable(warning))
     if answer.citations:
         say(("\nSources", "bold"))
     for citation in answer.citations:

@@ -160,6 +160,14 @@ def test_a_quote_that_was_not_verified_is_marked(contract_double, capsys):
     assert "[1] handbook.pdf, page 4  not verified" in capsys.readouterr().out
 
 
+def test_a_sentence_without_support_is_named(contract_double, capsys):
+    contract_double.answer.update(unsupported=["Leave is paid twice."], warnings=["The generator was not available."])
+    assert run(["ask", "x"]) == 0
+    out = capsys.readouterr().out
+    assert "Not supported by the documents: Leave is paid twice.\n" in out
+    assert "Note: The generator was not available.\n" in out
+
+
 def test_a_refusal_says_so_and_exits_0(contract_double, capsys):
     contract_double.answer.update(
         answer="Nothing found about this.", citations=[], refused=True, refusal_reason="no_evidence"
