@@ -53,6 +53,7 @@ def _stream(
     echo: Echo, question: str, *, k: int | None, tags: list[str] | None, model: str | None, as_json: bool
 ) -> None:
     answer: Answer | None = None
+    failure = "the answer broke off; ask again."
     is_written = False
     for event in echo.ask_stream(question, k=k, tags=tags, model=model):
         if as_json:
@@ -62,16 +63,15 @@ def _stream(
             sys.stdout.flush()
             is_written = True
         if event.event == "error":
-            raise CliError(_reason(event))
+            failure = _reason(event)
         if event.event == "answer":
             answer = Answer.read(event.data)
-    if answer is None:
-        raise CliError("the answer broke off; ask again.")
-    if as_json:
-        return
     if is_written:
-        print()
-    show_answer(answer, is_text_shown=not is_written)
+        print(flush=True)
+    if answer is None:
+        raise CliError(failure)
+    if not as_json:
+        show_answer(answer, is_text_shown=not is_written)
 
 
 def _reason(event: AnswerEvent) -> str:
