@@ -295,7 +295,6 @@ class AskFlow:
         async for delta in deltas:
             buffer += delta.text
             work.usage = _sum(work.usage, delta.usage)
-            work.model = (delta.model and f"{generator.name.split(':')[0]}:{delta.model}") or work.model
             pieces, buffer = split_complete(buffer)
             for piece in pieces:
                 if REFUSAL_TOKEN in piece and not has_words:
