@@ -1,16 +1,20 @@
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import anyio
 import pytest
 import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from ragecho.platform.telemetry import (
     attach,
     configure_tracing,
     current_trace_id,
     inject,
+    instrument_engine,
     metrics,
     shutdown_tracing,
     span,
@@ -100,3 +104,20 @@ def test_metrics_come_out_as_prometheus_text() -> None:
     assert 'ragecho_model_tokens_total{direction="input",model="m"} 10.0' in text
     assert 'ragecho_queue_jobs{queue="ingest",status="doing"} 1.0' in text
     assert 'status="todo"' not in text
+
+
+def test_each_statement_is_a_span_without_its_parameters(exporter: InMemorySpanExporter) -> None:
+    # SQLite in memory: the events are SQLAlchemy's own and the same for every driver.
+    engine = create_engine("sqlite://")
+    instrument_engine(SimpleNamespace(sync_engine=engine))  # type: ignore[arg-type]  # the part that is used
+    with span("request"), engine.connect() as connection:
+        connection.execute(text("SELECT :word"), {"word": "private"})
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT * FROM nowhere"))
+    engine.dispose()
+    select, failed, request = exporter.get_finished_spans()
+    assert select.name == "db SELECT"
+    assert select.parent is not None
+    assert select.parent.span_id == request.context.span_id
+    assert "private" not in str(select.attributes)
+    assert failed.status.status_code is StatusCode.ERROR

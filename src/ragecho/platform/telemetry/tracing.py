@@ -175,12 +175,35 @@ def attach(carrier: Mapping[str, str] | None, *, name: str = "job", **attributes
 
 
 def instrument_engine(engine: "AsyncEngine") -> None:
-    """Trace every statement of `engine` (its text, never its parameters). Does nothing where no traces are exported."""
+    """Trace every statement of `engine` (its text, never its parameters). Does nothing where no traces are exported.
+
+    Written here because the stock instrumentation refuses SQLAlchemy 2.1 (it logs an error and traces nothing).
+    """
     if not _State.is_exporting:
         return
-    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from sqlalchemy import event
 
-    SQLAlchemyInstrumentor().instrument(engine=engine.sync_engine, tracer_provider=_State.provider)
+    def begin(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        operation = statement.lstrip()[:16].split(maxsplit=1)[:1]
+        name = f"db {operation[0].upper()}" if operation else "db"
+        attributes = {"db.system.name": "postgresql", "db.query.text": statement}
+        if context is not None:
+            context.echo_span = _tracer().start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+
+    def end(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        started = getattr(context, "echo_span", None)
+        if started is not None:
+            started.end()
+
+    def fail(failure: Any) -> None:
+        started = getattr(failure.execution_context, "echo_span", None)
+        if started is not None:
+            started.set_status(StatusCode.ERROR, type(failure.original_exception).__name__)
+            started.end()
+
+    event.listen(engine.sync_engine, "before_cursor_execute", begin)
+    event.listen(engine.sync_engine, "after_cursor_execute", end)
+    event.listen(engine.sync_engine, "handle_error", fail)
 
 
 def instrument_http_clients() -> None:
