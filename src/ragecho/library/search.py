@@ -35,7 +35,7 @@ class SearchTuning:
     exact_below_chunks: int = 20_000
     candidate_cap: int = 5_000
     depth: int = 100
-    rrf_k: int = 60
+    rrf_k: int = 10
     vector_weight: float = 1.0
     lexical_weight: float = 1.0
 

@@ -1,10 +1,11 @@
--- The document half of BM25 (k1 = 0.9, b = 0.4: Anserini's defaults for passages), one weight per distinct term:
+-- The document half of BM25 (k1 = 1.2, b = 0.75: Lucene's defaults, best of 25 pairs over four suites), one weight per
+-- distinct term:
 -- tf (k1 + 1) / (tf + k1 (1 - b + b length / average_length)). The query half is the inverse document frequency.
 create function ragecho_bm25_weights(terms integer[], frequencies smallint[], length integer, average_length real)
 returns sparsevec language sql immutable parallel safe
 return (
   select ('{' || string_agg(
-    t.term || ':' || (t.tf * 1.9 / (t.tf + 0.9 * (0.6 + 0.4 * length / greatest(average_length, 1))))::real, ',')
+    t.term || ':' || (t.tf * 2.2 / (t.tf + 1.2 * (0.25 + 0.75 * length / greatest(average_length, 1))))::real, ',')
     || '}/1000000000')::sparsevec
   from unnest(terms, frequencies) as t (term, tf)
 );
