@@ -19,6 +19,8 @@ _UNWANTED = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
 _WIDE_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
+# Ligatures and the shaped letters of Arabic, as fonts of PDFs name them: nobody types these when searching.
+_PRESENTATION_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdcf\ufdf0-\ufdfc\ufe70-\ufefc]+")
 _ASIDE = (BlockKind.HEADER, BlockKind.FOOTER)
 MAX_TITLE_CHARACTERS = 300
 
@@ -28,10 +30,11 @@ def clean(text: str) -> str:
     text = _LINE_BREAKS.sub("\n", text)
     text = _UNWANTED.sub("", text)
     text = _WIDE_SPACES.sub(" ", text)
+    text = _PRESENTATION_FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return unicodedata.normalize("NFC", text).strip()
 
 
-def table_text(rows: Sequence[Sequence[str]], *, has_header: bool = True) -> str:
+def table_text(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as a Markdown table; the first row is its header. Empty rows are left out."""
     cells = [[" ".join(clean(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
     cells = [row for row in cells if any(row)]
@@ -39,8 +42,6 @@ def table_text(rows: Sequence[Sequence[str]], *, has_header: bool = True) -> str
         return ""
     width = max(len(row) for row in cells)
     padded = [row + [""] * (width - len(row)) for row in cells]
-    if not has_header:
-        padded.insert(0, [""] * width)
     lines = ["| " + " | ".join(row) + " |" for row in padded]
     lines.insert(1, "|" + " - |" * width)
     return "\n".join(lines)

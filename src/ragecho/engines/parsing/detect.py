@@ -24,6 +24,7 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 ODT = "application/vnd.oasis.opendocument.text"
 ODP = "application/vnd.oasis.opendocument.presentation"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
+EMAIL = "message/rfc822"
 
 _HEAD_BYTES = 64 * 1024
 _BY_EXTENSION = {
@@ -36,7 +37,15 @@ _BY_EXTENSION = {
     ".xhtml": HTML,
     ".csv": CSV,
     ".tsv": TSV,
+    ".eml": EMAIL,
 }
+_OLE = b"\xd0\xcf\x11\xe0"
+_OLE_STREAMS = (  # names in the directory of a compound file, as UTF-16
+    ("__substg1.0_", "application/vnd.ms-outlook"),
+    ("WordDocument", "application/msword"),
+    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
+    ("Workbook", "application/vnd.ms-excel"),
+)
 _OFFICE_PARTS = (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX))
 _OPEN_DOCUMENTS = (EPUB, ODT, ODP, ODS)
 _SIGNATURES = (  # for machines without libmagic, and only to name what cannot be read
@@ -50,8 +59,9 @@ _SIGNATURES = (  # for machines without libmagic, and only to name what cannot b
     (b"Rar!", "application/vnd.rar"),
     (b"\x7fELF", "application/x-executable"),
     (b"MZ", "application/x-dosexec"),
-    (b"\xd0\xcf\x11\xe0", "application/x-ole-storage"),
 )
+# What xberg reads; everything else is read by our own code and liteparse.
+OFFICE = frozenset({DOCX, PPTX, XLSX, ODT, ODP, ODS, EPUB, RTF, CSV, TSV, EMAIL, *(name for _, name in _OLE_STREAMS)})
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
@@ -79,8 +89,8 @@ def detect(data: bytes, filename: str) -> str:
         return RTF
     if data.startswith(b"PK\x03\x04"):
         return _zip_type(data)
-    if data.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") in data:
-        raise failure("encrypted")
+    if data.startswith(_OLE):
+        return _ole_type(data)
     if not looks_like_text(data):
         raise failure("unsupported_type", found=_binary_type(data))
     return _text_type(data, filename)
@@ -170,6 +180,15 @@ def _zip_type(data: bytes) -> str:
     if not names:
         raise failure("damaged")
     raise failure("unsupported_type", found="application/zip")
+
+
+def _ole_type(data: bytes) -> str:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        raise failure("encrypted")
+    for stream, name in _OLE_STREAMS:
+        if stream.encode("utf-16-le") in data:
+            return name
+    raise failure("unsupported_type", found="application/x-ole-storage")
 
 
 def _text_type(data: bytes, filename: str) -> str:

@@ -1,6 +1,8 @@
 """One document of any type to the internal form. Runs in the sandbox's child process."""
 
 import os
+import traceback
+from pathlib import PurePath
 
 from ragecho.engines.parsing import detect, markdown
 from ragecho.engines.parsing.build import DocumentBuilder
@@ -13,10 +15,6 @@ from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
-_OFFICE = frozenset(
-    {detect.DOCX, detect.PPTX, detect.XLSX, detect.ODT, detect.ODP, detect.ODS, detect.EPUB, detect.RTF}
-    | {detect.CSV, detect.TSV}
-)
 _READ_BYTES = 1 << 20
 
 
@@ -36,7 +34,7 @@ def parse_bytes(data: bytes, filename: str, limits: ParseLimits) -> ParsedDocume
         builder.warn("libmagic is not installed; the type was recognised by a short list of signatures.")
     if content_type == detect.PDF:
         read_pdf(builder, data, limits)
-    elif content_type in _OFFICE:
+    elif content_type in detect.OFFICE:
         from ragecho.engines.parsing.office import read_office
 
         read_office(builder, data, content_type, limits)
@@ -73,6 +71,10 @@ def answer(descriptor: int, filename: str, content_type: str | None, limits: Par
         return encode_failure(failure("memory_limit"))
     except RecursionError:
         return encode_failure(failure("damaged"))
+    except Exception as error:  # noqa: BLE001 (the last line of the process: say where, never what the file said)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{PurePath(where.filename).name}:{where.lineno}"
+        return encode_failure(failure("crashed", error=type(error).__name__, where=place))
 
 
 def _read_all(descriptor: int) -> bytes:

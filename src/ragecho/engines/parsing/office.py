@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, table_text
 from ragecho.engines.parsing.detect import ODP, ODS, PPTX, XLSX
 from ragecho.engines.parsing.failures import failure
@@ -30,7 +32,7 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
     """Add the blocks of a file of any type that xberg reads. Raises `ParseFailed`."""
     document = _extracted(data, content_type)
     builder.title = builder.title or _string(getattr(document.metadata, "title", None))
-    nodes = list(document.document.nodes) if document.document else []
+    nodes = [_Node(node) for node in document.document.nodes] if document.document else []
     numbers = sorted({node.page for node in nodes if node.page})
     if numbers and numbers[-1] > limits.pages:
         raise failure("too_many_pages", pages=numbers[-1], limit=limits.pages)
@@ -76,8 +78,24 @@ def _string(value: object) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+class _Node:
+    """A node of xberg's tree; its content is a tagged union that only shows itself as JSON."""
+
+    __slots__ = ("content", "layer", "page", "parent", "type")
+
+    def __init__(self, node: Any) -> None:
+        self.content: dict[str, Any] = orjson.loads(str(node.content))
+        self.type: str = self.content["node_type"]
+        self.layer = str(node.content_layer)
+        self.page: int | None = node.page
+        self.parent: int | None = node.parent
+
+    def text(self, name: str = "text") -> str:
+        return _string(self.content.get(name)) or ""
+
+
 class _Tree:
-    def __init__(self, builder: DocumentBuilder, nodes: list[Any], page_kind: PageKind) -> None:
+    def __init__(self, builder: DocumentBuilder, nodes: list[_Node], page_kind: PageKind) -> None:
         self._builder = builder
         self._nodes = nodes
         self._page_kind = page_kind
@@ -89,40 +107,33 @@ class _Tree:
             self._turn_to(node)
             self._add(index, node)
 
-    def _turn_to(self, node: Any) -> None:
+    def _turn_to(self, node: _Node) -> None:
         if node.page and (self._page is None or node.page > self._page):
-            content = node.content
-            label = getattr(content, "label", None) if content.node_type == "group" else None
             self._page = node.page
-            self._builder.page(PageInfo(node.page, self._page_kind, _string(label)))
+            self._builder.page(PageInfo(node.page, self._page_kind, node.text("label") or None))
 
-    def _add(self, index: int, node: Any) -> None:
-        content = node.content
-        kind = _KINDS.get(content.node_type)
-        layer = str(node.content_layer).rsplit(".", maxsplit=1)[-1].lower()
-        if content.node_type == "table":
-            self._builder.add(BlockKind.TABLE, table_text(_grid(content.grid)))
-        elif content.node_type == "definition_item":
-            self._builder.add(BlockKind.PARAGRAPH, f"{content.term}: {content.definition}")
-        elif content.node_type == "image" and _string(getattr(content, "description", None)):
-            self._builder.add(BlockKind.FIGURE, content.description)
-        elif content.node_type == "slide" and _string(getattr(content, "title", None)):
-            pass  # the title comes again as a heading
+    def _add(self, index: int, node: _Node) -> None:
+        kind = _KINDS.get(node.type)
+        if node.type == "table":
+            self._builder.add(BlockKind.TABLE, table_text(_grid(node.content["grid"])))
+        elif node.type == "definition_item":
+            self._builder.add(BlockKind.PARAGRAPH, f"{node.text('term')}: {node.text('definition')}")
+        elif node.type == "image":
+            self._builder.add(BlockKind.FIGURE, node.text("description"))
         elif kind is not None:
-            self._add_text(index, node, _LAYERS.get(layer, kind))
+            self._add_text(index, node, _LAYERS.get(node.layer, kind))
 
-    def _add_text(self, index: int, node: Any, kind: BlockKind) -> None:
-        text = _string(node.content.text) or ""
+    def _add_text(self, index: int, node: _Node, kind: BlockKind) -> None:
+        text = node.text()
         level = 0
+        above = [self._nodes[up].type for up in self._ancestors(index)]
         if kind is BlockKind.HEADING:
             text = " ".join(text.split())
-            level = 1 if node.content.node_type == "title" else int(node.content.level)
+            level = int(node.content.get("level", 1))
         elif kind is BlockKind.LIST_ITEM:
             text = self._marker(node) + text
-            level = max(1, sum(self._nodes[up].content.node_type == "list" for up in self._ancestors(index)))
-        elif kind is BlockKind.PARAGRAPH and any(
-            self._nodes[up].content.node_type == "quote" for up in self._ancestors(index)
-        ):
+            level = max(1, above.count("list"))
+        elif kind is BlockKind.PARAGRAPH and "quote" in above:
             kind = BlockKind.QUOTE
         self._builder.add(kind, text, level=level)
 
@@ -134,17 +145,18 @@ class _Tree:
             yield up
             up = self._nodes[up].parent
 
-    def _marker(self, node: Any) -> str:
+    def _marker(self, node: _Node) -> str:
         parent = node.parent
-        if parent is None or not getattr(self._nodes[parent].content, "ordered", False):
+        if parent is None or not self._nodes[parent].content.get("ordered"):
             return "- "
         self._numbers[parent] = self._numbers.get(parent, 0) + 1
         return f"{self._numbers[parent]}. "
 
 
-def _grid(grid: Any) -> list[list[str]]:
-    rows: list[list[str]] = [[""] * grid.cols for _ in range(grid.rows)]
-    for cell in grid.cells:
-        if cell.row < grid.rows and cell.col < grid.cols:
-            rows[cell.row][cell.col] = cell.content
+def _grid(grid: dict[str, Any]) -> list[list[str]]:
+    height, width = int(grid["rows"]), int(grid["cols"])
+    rows: list[list[str]] = [[""] * width for _ in range(height)]
+    for cell in grid["cells"]:
+        if cell["row"] < height and cell["col"] < width:
+            rows[cell["row"]][cell["col"]] = cell["content"]
     return rows

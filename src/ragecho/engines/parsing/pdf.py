@@ -21,15 +21,13 @@ _ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~$&\"'])")
 _PAGE_NUMBER = re.compile(
     r"(?:page|seite|p\.)?\s*[-\u2013]?\s*(?:\d{1,5}|[ivxlc]{1,7})\s*(?:(?:of|von|/)\s*\d{1,5})?\s*[-\u2013]?", re.I
 )
-_PICTURE_REASONS = frozenset({"scanned", "no-text", "garbled", "vector-text", "embedded-images"})
+_PICTURE_REASONS = frozenset({"scanned", "garbled", "vector-text", "embedded-images"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    pages: int
     headings: dict[tuple[int, str], int]  # (page from 1, normalised title) -> level
     title: str | None
-    labels: tuple[str | None, ...]
 
 
 @dataclass(slots=True)
@@ -101,10 +99,11 @@ def _outline(data: bytes, limits: ParseLimits) -> _Outline | None:
         if title and index is not None:
             headings.setdefault((index + 1, title), min(6, bookmark.level + 1))
     title = document.get_metadata_value("Title").strip()
+    document.close()
     is_file_name = re.search(
         r"\.(?:docx?|pdf|indd|tex|dvi|fm|p65|qxd|pptx?|xlsx?)$|^untitled|^microsoft word", title, re.I
     )
-    return _Outline(pages, headings, None if is_file_name else title, ())
+    return _Outline(headings, None if is_file_name else title)
 
 
 def _liteparse(data: bytes, limits: ParseLimits) -> Any:
@@ -153,7 +152,7 @@ def _page_blocks(page: Any, builder: DocumentBuilder) -> list[_Found]:
     return found
 
 
-def _meaning(block: Any) -> tuple[BlockKind, str, int]:
+def _meaning(block: Any) -> tuple[BlockKind, str, int]:  # noqa: PLR0911 (one return per kind)
     level = block.level or 0
     match block.kind:
         case "heading":
@@ -164,8 +163,10 @@ def _meaning(block: Any) -> tuple[BlockKind, str, int]:
             return BlockKind.LIST_ITEM, lead + plain(block.text), level + 1
         case "table":
             header = [[plain(cell.text) for cell in block.header]] if block.header else []
-            rows = [[plain(cell.text) for cell in row] for row in block.rows or ()]
-            return BlockKind.TABLE, table_text([*header, *rows], has_header=bool(header)), 0
+            rows = [*header, *([plain(cell.text) for cell in row] for row in block.rows or ())]
+            if all(len(row) == 1 for row in rows):  # a frame around lines: most often a listing
+                return BlockKind.CODE, "\n".join(row[0] for row in rows), 0
+            return BlockKind.TABLE, table_text(rows), 0
         case "code" | "grid_fallback":
             return BlockKind.CODE, "\n".join(block.lines or ()), 0
         case "paragraph":

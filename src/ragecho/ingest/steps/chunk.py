@@ -364,7 +364,8 @@ class _Packer:
         if block.kind is not BlockKind.TABLE or start <= block.start:
             return ""
         first_line_end = self._measured.text.find("\n", block.start, block.end)
-        return self._measured.text[block.start : first_line_end] if 0 < first_line_end < start else ""
+        header = self._measured.text[block.start : first_line_end] if 0 < first_line_end < start else ""
+        return header if re.search(r"\w", header) else ""
 
     def _section_of(self, piece: _Piece) -> tuple[str, ...]:
         if not piece.is_heading:
