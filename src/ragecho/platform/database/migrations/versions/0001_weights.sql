@@ -1,4 +1,4 @@
--- The document half of BM25 (k1 = 1.2, b = 0.75: Lucene's defaults, best of 25 pairs over four suites), one weight per
+-- The document half of BM25 (k1 = 1.2, b = 0.75: Lucene's defaults, within noise of the best on four suites), one weight per
 -- distinct term:
 -- tf (k1 + 1) / (tf + k1 (1 - b + b length / average_length)). The query half is the inverse document frequency.
 create function ragecho_bm25_weights(terms integer[], frequencies smallint[], length integer, average_length real)
