@@ -15,6 +15,7 @@ from ragecho.engines.generation import (
     GenerationSettings,
     OpenAIGenerator,
     PriceTable,
+    ProviderBusy,
     ScriptedGenerator,
     build_generators,
 )
@@ -165,6 +166,7 @@ async def test_each_failure_has_a_reason_and_repeats_nothing(make: Make, model: 
 async def test_a_rate_limit_says_when_to_come_back(make: Make) -> None:
     with pytest.raises(RateLimited) as caught:
         await collect(make("fail-429"))
+    assert isinstance(caught.value, GenerationFailed)  # so that whoever has another way takes it
     assert caught.value.facts["retry_after_seconds"] == 7.0
 
 
@@ -318,7 +320,7 @@ async def test_a_trial_that_was_given_up_leaves_room_for_the_next() -> None:
 
 
 async def test_when_all_fail_the_error_names_each_attempt() -> None:
-    fallback = FallbackGenerator([down("a:x"), down("b:y", RateLimited("slow", retry_after_seconds=3))])
+    fallback = FallbackGenerator([down("a:x"), down("b:y", ProviderBusy("slow", retry_after_seconds=3))])
     with pytest.raises(GenerationFailed) as caught:
         await collect(fallback)
     assert caught.value.facts["attempts"] == [
@@ -328,7 +330,7 @@ async def test_when_all_fail_the_error_names_each_attempt() -> None:
 
 
 async def test_when_all_are_rate_limited_the_caller_is_too() -> None:
-    limited = RateLimited("slow", retry_after_seconds=3)
+    limited = ProviderBusy("slow", retry_after_seconds=3)
     with pytest.raises(RateLimited):
         await collect(FallbackGenerator([down("a:x", limited), down("b:y", limited)]))
 

@@ -2,6 +2,7 @@
 
 from ragecho.engines.generation.breaker import CircuitBreaker
 from ragecho.engines.generation.build import build_generators
+from ragecho.engines.generation.errors import ProviderBusy
 from ragecho.engines.generation.fallback import CallRecord, FallbackGenerator
 from ragecho.engines.generation.openai_chat import OpenAIGenerator
 from ragecho.engines.generation.prices import Price, PriceTable
@@ -16,6 +17,7 @@ __all__ = [
     "OpenAIGenerator",
     "Price",
     "PriceTable",
+    "ProviderBusy",
     "ScriptedGenerator",
     "build_generators",
 ]

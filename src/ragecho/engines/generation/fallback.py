@@ -32,7 +32,7 @@ class CallRecord:
 class FallbackGenerator:
     """Asks the first generator that is well; the next one only while nothing has been yielded.
 
-    `on_call` is told of every call (metrics). Raises `RateLimited` when every one that was asked said so, else
+    `on_call` is told of every call (metrics). Raises `ProviderBusy` when every one that was asked said so, else
     `GenerationFailed` with `attempts`: each name and reason.
     """
 
@@ -78,7 +78,7 @@ class FallbackGenerator:
                         call.note(delta)
                         yield delta
                 call.end("ok")
-            except (GenerationFailed, RateLimited) as error:
+            except GenerationFailed as error:
                 call.end(_reason(error))
                 if call.has_text:
                     raise

@@ -13,8 +13,9 @@ from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletionChunk
 from openai.types.completion_usage import CompletionUsage
 
+from ragecho.engines.generation.errors import ProviderBusy
 from ragecho.engines.generation.prices import PriceTable
-from ragecho.kernel.errors import EchoError, GenerationFailed, RateLimited
+from ragecho.kernel.errors import EchoError, GenerationFailed
 from ragecho.kernel.passages import Usage
 from ragecho.ports.generator import Delta, Message
 
@@ -31,7 +32,7 @@ class OpenAIGenerator:
     """A `Generator` over the official SDK. Safe for concurrent use from one event loop; `aclose` it at the end.
 
     `timeout_seconds` bounds each silence of the provider, `total_seconds` the whole answer. `api_key` None is for servers
-    without keys. Raises `RateLimited` for 429, `GenerationFailed` with a stable `reason` for everything else; messages
+    without keys. Raises `ProviderBusy` for 429, `GenerationFailed` with a stable `reason` for everything else; messages
     never repeat the provider's text, which may quote the prompt or the key.
     """
 
@@ -159,7 +160,7 @@ class OpenAIGenerator:
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             seconds = _retry_after(error.response.headers)
             message = f"The provider of {self.name} asks to slow down."
-            return RateLimited(message, retry_after_seconds=seconds, model=self.name)
+            return ProviderBusy(message, retry_after_seconds=seconds, model=self.name)
         if isinstance(error, (openai.APITimeoutError, TimeoutError, httpx2.TimeoutException)):
             return self._failure("timeout", "did not answer in time")
         if isinstance(error, openai.APIStatusError):
