@@ -213,12 +213,12 @@ class _Page(HTMLParser):
                 return
 
     def _pop(self) -> str:
-        tag = self._stack.pop()
-        if self._skip_depth:
-            if len(self._stack) < self._skip_depth:
-                self._skip_depth = 0
-            return tag
-        self._close(tag)
+        tag = self._stack[-1]
+        if not self._skip_depth:
+            self._close(tag)  # before the stack forgets where its text stands
+        self._stack.pop()
+        if len(self._stack) < self._skip_depth:
+            self._skip_depth = 0
         return tag
 
     # What elements mean

@@ -14,6 +14,8 @@ from ragecho.ports.parser import ParseLimits
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 _BAND = 0.09  # of the page's height: where running headers and footers stand
 _REPEATS = 3
+_PAGES_SEARCHED = 20
+_MANY_SHAPES = 50
 _MOST_CONTROLS = 0.15  # of a block's characters; more of them are a font without a character map
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\ufffd]")
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*{1,3}|(?<![^\W_])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![^\W_]))")
@@ -61,10 +63,24 @@ def read_pdf(builder: DocumentBuilder, data: bytes, limits: ParseLimits) -> None
         builder.page(PageInfo(page.page_num, label=label, width=round(page.width, 2), height=round(page.height, 2)))
         for found in by_page.get(page.page_num, ()):
             builder.add(found.kind, found.text, level=found.level, box=found.box)
-    _refuse_without_text(builder, result.pages)
+    _refuse_without_text(builder, data, result.pages)
 
 
-def _refuse_without_text(builder: DocumentBuilder, pages: Sequence[Any]) -> None:
+def _has_pictures(data: bytes) -> bool:
+    """Tell whether a page among the first ones shows an image, or shapes enough to be drawn letters."""
+    import pypdfium2
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PATH
+
+    document = pypdfium2.PdfDocument(data)
+    for index in range(min(len(document), _PAGES_SEARCHED)):
+        objects = document[index].get_objects(filter=[FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PATH], max_depth=4)
+        for shapes, found in enumerate(objects):
+            if found.type == FPDF_PAGEOBJ_IMAGE or shapes > _MANY_SHAPES:
+                return True
+    return False
+
+
+def _refuse_without_text(builder: DocumentBuilder, data: bytes, pages: Sequence[Any]) -> None:
     pictures = [
         page.page_num
         for page in pages
@@ -73,7 +89,7 @@ def _refuse_without_text(builder: DocumentBuilder, pages: Sequence[Any]) -> None
         and (page.complexity.full_page_image or _PICTURE_REASONS & set(page.complexity.reasons))
     ]
     if builder.is_empty:
-        raise failure("no_text" if pictures else "empty")
+        raise failure("no_text" if pictures or _has_pictures(data) else "empty")
     if pictures:
         builder.warn(f"{len(pictures)} of {len(pages)} pages are pictures without text and were left out.")
 
