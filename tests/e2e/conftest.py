@@ -92,7 +92,8 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
                 is_ready.set()
         is_ready.set()
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         assert is_ready.wait(120), "".join(server.log)
         assert server.url, "".join(server.log)
@@ -104,6 +105,10 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        finally:
+            reader.join(10)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def eventually(condition: Callable[[], object], *, seconds: float = 90.0, what: str = "condition") -> object:

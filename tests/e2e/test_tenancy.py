@@ -73,13 +73,13 @@ def test_no_route_shows_another_tenants_objects(server: Server, key: str, theirs
         for method, path in operations(client):
             answer = call(client, method, path, theirs)
             assert "nineteen heron forty" not in answer.text, (method, path)
-            for name in ("document_id", "job_id", "answer_id", "key_id"):
-                assert theirs[name] not in answer.text.replace(path, ""), (
-                    (method, path, name) if "{" not in path else ""
+            if "{" not in path:
+                assert not [name for name, value in theirs.items() if name.endswith("_id") and value in answer.text], (
+                    path
                 )
-            if "{" in path:
-                tried += 1
-                assert answer.status_code == 404, (method, path, answer.status_code, answer.text)
+                continue
+            tried += 1
+            assert answer.status_code == 404, (method, path, answer.status_code, answer.text)
         assert tried >= 12
         assert client.get("/api/v1/documents", headers={"X-Workspace-ID": "theirs"}).status_code == 404
     with server.client(theirs["key"]) as owner:

@@ -90,7 +90,7 @@ class AnswerWriter:
             version_id=passage.version_id,
             chunk_id=passage.chunk_id,
             filename=passage.filename,
-            page=passage.page,
+            page=passage.page_at(start),
             start=start,
             end=end,
             # What is shown is what is stored, whatever the passage said.

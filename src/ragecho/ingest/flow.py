@@ -163,7 +163,7 @@ class IngestFlow:
         chunks: list[ChunkSpan],
         vectors: Vectors,
     ) -> None:
-        rows = await asyncio.to_thread(analyse, caller.workspace_id, chunks, vectors)
+        rows = await asyncio.to_thread(analyse, caller.workspace_id, chunks, vectors, parsed.pages)
         async with self._database.transaction(caller) as session:
             # Lock order everywhere: the index, the document, the job.
             await library.lock_index(session, caller)

@@ -1,5 +1,6 @@
 """Chunks as they are stored, passages as they are found, citations as they are shown."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -26,7 +27,10 @@ class ChunkSpan:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk found for a question. `scores` names each signal, e.g. vector, lexical, fused, rerank."""
+    """A chunk found for a question. `scores` names each signal, e.g. vector, lexical, fused, rerank.
+
+    `page` is where it starts; `page_breaks` are the offsets inside it at which the following pages start.
+    """
 
     chunk_id: ChunkId
     document_id: DocumentId
@@ -41,6 +45,11 @@ class Passage:
     content_sha256: str
     score: float
     scores: dict[str, float] = field(default_factory=dict)
+    page_breaks: tuple[int, ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """Return the page that holds the code point at `offset` of the version's text; None without pages."""
+        return None if self.page is None else self.page + bisect_right(self.page_breaks, offset)
 
 
 @dataclass(frozen=True, slots=True)

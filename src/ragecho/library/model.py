@@ -95,5 +95,6 @@ class IndexedChunk:
     text: str
     embedding: str
     length: int
+    page_breaks: tuple[int, ...] = ()
     terms: list[int] = field(default_factory=list)
     frequencies: list[int] = field(default_factory=list)

@@ -142,6 +142,7 @@ def _passage(row: Row) -> Passage:
         title=row["title"],
         heading_path=tuple(row["heading_path"]),
         page=row["page"],
+        page_breaks=tuple(row["page_breaks"]),
         start=row["start_offset"],
         end=row["end_offset"],
         text=row["text"],

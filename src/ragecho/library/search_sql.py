@@ -46,7 +46,7 @@ _SELECT = """
       select chunk_id, sum(part)::float8 as score from ({parts}) p
       group by chunk_id order by score desc, chunk_id limit :limit
     )
-    select c.id as chunk_id, c.document_id, c.version_id, d.filename, d.title, c.heading_path, c.page,
+    select c.id as chunk_id, c.document_id, c.version_id, d.filename, d.title, c.heading_path, c.page, c.page_breaks,
            c.start_offset, c.end_offset, c.text, encode(c.sha256, 'hex') as content_sha256, f.score,
            {vector_score} as vector, {lexical_score} as lexical
     from fused f

@@ -19,9 +19,9 @@ LENGTH_DRIFT = 0.1
 
 INSERT_CHUNK = text("""
     insert into chunks (workspace_id, id, document_id, version_id, space_id, readers, ordinal, start_offset, end_offset,
-                        page, heading_path, tokens, sha256, text)
+                        page, page_breaks, heading_path, tokens, sha256, text)
     values (:workspace_id, :id, :document_id, :version_id, :space_id, :readers, :ordinal, :start, :end,
-            :page, :heading_path, :tokens, :sha256, :text)""")
+            :page, :page_breaks, :heading_path, :tokens, :sha256, :text)""")
 INSERT_VECTOR = text("""
     insert into chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding)
     values (:workspace_id, :id, :document_id, :space_id, :readers, cast(:embedding as halfvec))""")
@@ -97,6 +97,7 @@ async def insert_chunks(
             "start": chunk.start,
             "end": chunk.end,
             "page": chunk.page,
+            "page_breaks": list(chunk.page_breaks),
             "heading_path": list(chunk.heading_path),
             "tokens": chunk.tokens,
             "sha256": chunk.sha256,

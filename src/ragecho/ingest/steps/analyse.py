@@ -6,6 +6,7 @@ from hashlib import sha256
 import numpy as np
 
 from ragecho.kernel.ids import ChunkId, WorkspaceId, uuid7
+from ragecho.kernel.parsed import Page
 from ragecho.kernel.passages import ChunkSpan
 from ragecho.library import analysis
 from ragecho.library.model import IndexedChunk
@@ -13,7 +14,9 @@ from ragecho.library.search import vector_literal
 from ragecho.ports.embedder import Vectors
 
 
-def analyse(workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Vectors) -> list[IndexedChunk]:
+def analyse(
+    workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Vectors, pages: Sequence[Page] = ()
+) -> list[IndexedChunk]:
     """Return one row per chunk. The lexical side indexes what was embedded: title and headings are findable words."""
     if len(chunks) != len(vectors):
         # Fewer vectors than chunks would be a silent loss; it has been one elsewhere.
@@ -30,6 +33,7 @@ def analyse(workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Vec
                 start=chunk.start,
                 end=chunk.end,
                 page=chunk.page,
+                page_breaks=tuple(page.start for page in pages if _follows(page, chunk)),
                 heading_path=chunk.heading_path,
                 tokens=chunk.tokens,
                 sha256=sha256(chunk.text.encode()).digest(),
@@ -41,3 +45,7 @@ def analyse(workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Vec
             )
         )
     return rows
+
+
+def _follows(page: Page, chunk: ChunkSpan) -> bool:
+    return chunk.page is not None and page.number > chunk.page and page.start < chunk.end

@@ -152,6 +152,7 @@ create table chunks (
   start_offset integer not null,
   end_offset   integer not null,
   page         integer,
+  page_breaks  integer[] not null default '{}', -- offsets inside the chunk at which the following pages start
   heading_path text[] not null default '{}',
   tokens       integer not null,
   sha256       bytea not null,
