@@ -14,6 +14,7 @@ from ragecho.platform.database import Database
 from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
+from ragecho.ports.generator import Generator
 from ragecho.ports.reranker import Reranker
 from ragecho.ports.token_verifier import TokenVerifier
 
@@ -103,11 +104,38 @@ def build_reranker(settings: Settings) -> Reranker | None:
     return OnnxReranker(spec, settings.model_dir, threads=settings.model_threads)
 
 
+def build_answer_generators(settings: Settings) -> list[Generator]:
+    """Return the configured generators, in order, each behind its own circuit breaker and counted in the metrics."""
+    from ragecho.engines.generation import CallRecord, FallbackGenerator, build_generators
+    from ragecho.engines.generation.settings import GenerationSettings
+    from ragecho.platform.telemetry.metrics import observe_model_call
+
+    def count(call: CallRecord) -> None:
+        observe_model_call(
+            call.model,
+            outcome=call.outcome,
+            seconds=call.seconds,
+            input_tokens=call.usage.input_tokens,
+            output_tokens=call.usage.output_tokens,
+            cost_usd=call.usage.cost_usd,
+        )
+
+    found = GenerationSettings()
+    return [
+        FallbackGenerator(
+            [generator],
+            failures_to_open=found.generator_failures_to_open,
+            open_seconds=found.generator_open_seconds,
+            on_call=count,
+        )
+        for generator in build_generators(settings.generator, found)
+    ]
+
+
 def build_services(settings: Settings) -> Services:
     """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
     from ragecho.ask.flow import AskFlow
     from ragecho.audit.store import AnswerRecords
-    from ragecho.engines.generation import build_generators
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
@@ -124,7 +152,7 @@ def build_services(settings: Settings) -> Services:
         reranker=reranker,
         space=space_of(settings),
         search=search,
-        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_generators(settings.generator)),
+        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         verifiers=(ApiKeyVerifier(database),),
     )
