@@ -344,3 +344,39 @@ def test_real_files_are_read_or_refused_with_the_right_reason() -> None:
             return dict(zip(SHARED, found, strict=True))
 
     assert asyncio.run(run()) == SHARED
+
+
+def png_size(picture: bytes) -> tuple[int, int]:
+    return int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
+
+
+def yellow_share(picture: bytes) -> float:
+    """Return the share of pixels that are marked; reads the PNGs that Echo writes (one part, no row filters)."""
+    width, height = png_size(picture)
+    start = picture.index(b"IDAT")
+    rows = zlib.decompress(picture[start + 4 :])
+    pixels = b"".join(rows[y * (width * 3 + 1) + 1 : (y + 1) * (width * 3 + 1)] for y in range(height))
+    return sum(blue < 100 < red for red, blue in zip(pixels[::3], pixels[2::3], strict=True)) / (width * height)
+
+
+def test_a_page_is_a_picture_with_the_cited_words_marked(tmp_path: Path) -> None:
+    page = lines((20, 700, "The cited words stand here."), (20, 400, "Nothing to see."))
+    path = written(tmp_path, "p.pdf", text_pdf([page, page]))
+
+    async def run() -> None:
+        async with sandbox() as parser:
+            unmarked = await parser.render_page(path, page=2, width=600, limits=LIMITS)
+            quoted = await parser.render_page(path, page=2, width=600, quotes=["cited words"], limits=LIMITS)
+            boxed = await parser.render_page(
+                path, page=2, width=600, quotes=["not there"], boxes=[(0, 0, 0.5, 0.5)], limits=LIMITS
+            )
+            assert png_size(unmarked) == (600, 800)
+            assert yellow_share(unmarked) == 0
+            assert 0.001 < yellow_share(quoted) < 0.02
+            assert 0.24 < yellow_share(boxed) < 0.26
+            for number in (0, 3):
+                with pytest.raises(ParseFailed) as caught:
+                    await parser.render_page(path, page=number, limits=LIMITS)
+                assert caught.value.reason == "no_page"
+
+    asyncio.run(run())

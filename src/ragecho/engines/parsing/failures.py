@@ -12,6 +12,7 @@ MESSAGES = MappingProxyType(
         "damaged": "The file is damaged and no text could be recovered. Open it in its program, save it again and retry.",
         "no_text": "The file holds only pictures of text, such as a scan. Run text recognition (OCR) on it and upload that.",
         "too_many_pages": "The file has {pages} pages; at most {limit} are read. Split it into smaller files.",
+        "no_page": "The document has no page {page}; it has {pages}.",
         "too_long": "The file holds more than {limit} characters of text. Split it into smaller files.",
         "timeout": "Reading the file took longer than {limit} seconds. Split it or save it in a simpler format.",
         "memory_limit": "Reading the file needs more memory than is allowed. Split it or save it in a simpler format.",

@@ -3,6 +3,7 @@
 import os
 import traceback
 from pathlib import PurePath
+from typing import Any
 
 from ragecho.engines.parsing import detect, markdown
 from ragecho.engines.parsing.build import DocumentBuilder
@@ -11,6 +12,7 @@ from ragecho.engines.parsing.html import read_html
 from ragecho.engines.parsing.pdf import read_pdf
 from ragecho.engines.parsing.plain import read_plain
 from ragecho.engines.parsing.wire import encode_document, encode_failure
+from ragecho.engines.rendering.pages import render_page
 from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument
 from ragecho.ports.parser import ParseLimits
@@ -57,14 +59,15 @@ def _read_text(builder: DocumentBuilder, data: bytes, content_type: str, filenam
         read_plain(builder, text, filename)
 
 
-def answer(descriptor: int, filename: str, content_type: str | None, limits: ParseLimits) -> bytes:
-    """Return what the child sends back: the document or the reason why there is none.
-
-    `content_type` is what the uploader claims; only the bytes count.
-    """
-    del content_type
+def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> bytes:
+    """Return what the child sends back: the document or picture, or the reason why there is none."""
     try:
-        return encode_document(parse_bytes(_read_all(descriptor), filename, limits))
+        data = _read_all(descriptor)
+        if "page" in request:
+            return render_page(
+                data, request["page"], width=request["width"], boxes=request["boxes"], quotes=request["quotes"]
+            )
+        return encode_document(parse_bytes(data, request["filename"], limits))
     except ParseFailed as error:
         return encode_failure(error)
     except MemoryError:

@@ -210,10 +210,9 @@ def _mark_running_lines(blocks: Sequence[_Found], pages: int) -> None:
         return
     in_band = [(found, side) for found in blocks if (side := _band(found)) is not None]
     counts = Counter({key: len(on) for key, on in _pages_by_line(in_band).items()})
-    enough = max(_REPEATS, pages * 0.3)
     for found, side in in_band:
         is_number = _PAGE_NUMBER.fullmatch(found.text.strip()) is not None
-        if is_number or counts[side, _line_key(found.text)] >= enough:
+        if is_number or counts[side, _line_key(found.text)] >= _REPEATS:
             found.kind, found.level = side, 0
 
 

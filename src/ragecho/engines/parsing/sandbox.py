@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ import orjson
 from ragecho.engines.parsing.detect import OFFICE
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.wire import decode
+from ragecho.engines.rendering.pages import PNG_SIGNATURE
 from ragecho.kernel.errors import Unavailable
-from ragecho.kernel.parsed import ParsedDocument
+from ragecho.kernel.parsed import Box, ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
 _ZYGOTE = "ragecho.engines.parsing.zygote"
@@ -94,11 +96,48 @@ class SandboxedParser:
     async def parse(
         self, path: Path, *, filename: str, content_type: str | None, limits: ParseLimits
     ) -> ParsedDocument:
-        """Return the parsed document; see the port. A cancelled call kills its process."""
+        """Return the parsed document; see the port. A cancelled call kills its process.
+
+        `content_type` is what the uploader claims; only the bytes count.
+        """
+        del content_type
+        payload = await self._ask(path, {"filename": filename[-_LONGEST_FILENAME:]}, limits)
+        is_large = len(payload) > _DECODE_IN_THREAD_BYTES
+        document = await asyncio.to_thread(decode, payload) if is_large else decode(payload)
+        zygote = self._zygote
+        if document.content_type in OFFICE and zygote is not None and not zygote.has_office_library:
+            # The child imported it alone (0.3 s); from now on it is inherited. Who never needs it saves 30 MB.
+            zygote.has_office_library = True
+            with suppress(_ZygoteGone):
+                await _send(zygote, {"preload": "xberg"}, [])
+        return document
+
+    async def render_page(
+        self,
+        path: Path,
+        *,
+        page: int,
+        width: int = 1200,
+        boxes: Sequence[Box] = (),
+        quotes: Sequence[str] = (),
+        limits: ParseLimits,
+    ) -> bytes:
+        """Return page `page` (from 1) of a PDF as a PNG, `width` pixels wide, with `quotes` or else `boxes` marked.
+
+        Raises `ParseFailed`, with reason "no_page" for a page that the document does not have.
+        """
+        request = {"page": page, "width": width, "boxes": [list(box) for box in boxes], "quotes": list(quotes)}
+        payload = await self._ask(path, request, limits)
+        if not payload.startswith(PNG_SIGNATURE):
+            decode(payload)  # raises what was sent instead
+            raise failure("crashed")
+        return payload
+
+    async def _ask(self, path: Path, request: dict[str, Any], limits: ParseLimits) -> bytes:
         async with self._slots:
             for is_last_try in (False, True):
                 try:
-                    return await self._parse_once(path, filename, content_type, limits)
+                    return await self._ask_once(path, request, limits)
                 except _ZygoteGone as error:
                     if self._is_closed:
                         raise Unavailable("The parser has been closed.") from error
@@ -106,9 +145,7 @@ class SandboxedParser:
                         raise failure("crashed") from error
         raise AssertionError("unreachable")
 
-    async def _parse_once(
-        self, path: Path, filename: str, content_type: str | None, limits: ParseLimits
-    ) -> ParsedDocument:
+    async def _ask_once(self, path: Path, asked: dict[str, Any], limits: ParseLimits) -> bytes:
         zygote = await self._running()
         self._requests += 1
         request = self._requests
@@ -117,12 +154,7 @@ class SandboxedParser:
         try:
             document = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                message = {
-                    "parse": request,
-                    "filename": filename[-_LONGEST_FILENAME:],
-                    "content_type": content_type and content_type[:_LONGEST_FILENAME],
-                    "limits": asdict(limits),
-                }
+                message = {**asked, "request": request, "limits": asdict(limits)}
                 zygote.ended[request] = ended
                 await _send(zygote, message, [document, result_writer])
             finally:
@@ -134,7 +166,7 @@ class SandboxedParser:
             with suppress(OSError):
                 os.close(result_reader)
 
-    async def _result(self, zygote: _Zygote, request: int, reader: int, limits: ParseLimits) -> ParsedDocument:
+    async def _result(self, zygote: _Zygote, request: int, reader: int, limits: ParseLimits) -> bytes:
         ended = zygote.ended[request]
         reason = None
         payload = b""
@@ -154,14 +186,7 @@ class SandboxedParser:
             raise failure("output_limit")
         if end.code != 0:
             raise failure(_reason_of(end, limits))
-        is_large = len(payload) > _DECODE_IN_THREAD_BYTES
-        document = await asyncio.to_thread(decode, payload) if is_large else decode(payload)
-        if document.content_type in OFFICE and not zygote.has_office_library:
-            # The child imported it alone (0.3 s); from now on it is inherited. Who never needs it saves 30 MB.
-            zygote.has_office_library = True
-            with suppress(_ZygoteGone):
-                await _send(zygote, {"preload": "xberg"}, [])
-        return document
+        return payload
 
     async def _kill(self, zygote: _Zygote, request: int, ended: asyncio.Future[_Ended]) -> None:
         with suppress(_ZygoteGone, TimeoutError):

@@ -74,7 +74,7 @@ class _Zygote:
                 self._handle(orjson.loads(message), descriptors)
 
     def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        if "parse" in message:
+        if "request" in message:
             self._fork(message, descriptors)
         elif "kill" in message:
             self._kill(message["kill"])
@@ -89,7 +89,7 @@ class _Zygote:
             _child(message, descriptors, stderr, zygote)
         for descriptor in descriptors:
             os.close(descriptor)
-        self._children[pid] = _Child(message["parse"], stderr)
+        self._children[pid] = _Child(message["request"], stderr)
 
     def _kill(self, request: int) -> None:
         for pid, child in self._children.items():
@@ -142,7 +142,7 @@ def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote:
         confine(limits)
         from ragecho.engines.parsing.formats import answer
 
-        payload = answer(document, message["filename"], message["content_type"], limits)
+        payload = answer(document, message, limits)
         view = memoryview(payload)
         while view:
             view = view[os.write(result, view) :]
