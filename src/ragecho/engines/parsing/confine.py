@@ -10,6 +10,7 @@ import platform
 import resource
 import signal
 import struct
+import sysconfig
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +36,10 @@ _X32_BIT = 0x40000000
 _ALLOW = 0x7FFF0000
 _EPERM = 0x00050001
 _KILL = 0x80000000
+
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
+_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
+_ACCESS_BY_VERSION = (0x1FFF, 0x3FFF, 0x7FFF, 0x7FFF, 0xFFFF)  # what each version can deny
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -73,9 +78,43 @@ def confine(limits: ParseLimits) -> tuple[str, ...]:
         walls.append("network namespace")
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         walls.append("no new privileges")
+    if _close_files():
+        walls.append("files")
     if _filter_system_calls():
         walls.append("system call filter")
     return tuple(walls)
+
+
+def _close_files() -> bool:
+    """Leave nothing of the file system but reading Python and the system's libraries (Landlock, Linux 5.13 and later).
+
+    Without it, a reader taken over by one tenant's file could put another tenant's files into its result.
+    """
+    version = _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    if version < 1:
+        return False
+    known = _ACCESS_BY_VERSION[min(version, len(_ACCESS_BY_VERSION)) - 1]
+    attributes = ctypes.c_uint64(known)
+    ruleset = _libc.syscall(_LANDLOCK_CREATE, ctypes.byref(attributes), ctypes.c_size_t(8), ctypes.c_uint(0))
+    if ruleset < 0:
+        return False
+    for folder in _readable_folders():
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+            rule = struct.pack("=Qi", _READ_FILE | (_READ_FOLDER if os.path.isdir(folder) else 0), descriptor)  # noqa: PTH112 (a plain string)
+            _libc.syscall(_LANDLOCK_ADD, ruleset, ctypes.c_int(1), ctypes.c_char_p(rule), ctypes.c_uint(0))
+            os.close(descriptor)
+    restricted = _libc.syscall(_LANDLOCK_RESTRICT, ruleset, ctypes.c_uint(0)) == 0
+    os.close(ruleset)
+    return bool(restricted)
+
+
+def _readable_folders() -> set[str]:
+    """Return where code may still be loaded from: what has not been imported yet, and what libraries look up."""
+    system = {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/share", "/etc/ld.so.cache"}
+    interpreter = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    ours = str(Path(__file__).parents[2])
+    return {folder for folder in system | interpreter | {ours, "/dev/null", "/dev/urandom", "/proc/self"} if folder}
 
 
 def _filter_system_calls() -> bool:
