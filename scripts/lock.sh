@@ -1,0 +1,22 @@
+#!/bin/sh
+# Recompile requirements/*.txt from pyproject.toml and requirements/*.in. Versions stay unless UPGRADE=1 is set.
+# No header: it would name the machine's options; no addresses: any index may serve these hashes.
+set -eu
+cd "$(dirname "$0")/.."
+uv=$(sh scripts/setup.sh --print-uv)
+
+compile() {
+    output=$1
+    shift
+    "$uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} "$@" -o "requirements/$output"
+}
+
+compile base.txt --python-version 3.12 pyproject.toml
+compile dev.txt --python-version 3.12 --group dev --group eval -c requirements/base.txt
+compile build.txt --python-version 3.12 -c requirements/base.txt -c requirements/dev.txt requirements/build.in
+compile tools.txt --python-version 3.8 requirements/tools.in # installed by whatever Python the machine has
+if grep -n '://' requirements/*.txt; then
+    echo "lock: the lines above carry an address; remove it" >&2
+    exit 1
+fi

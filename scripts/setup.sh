@@ -1,0 +1,146 @@
+#!/bin/sh
+# Bring a bare machine to where Echo can run; everything lands in this folder (.tools, .venv) and the model cache.
+#
+#   sh scripts/setup.sh               what `ragecho serve` needs
+#   sh scripts/setup.sh --dev         and what the checks need
+#   sh scripts/setup.sh --print-uv    only find or install uv, and print its path
+#
+# Needs a Python with pip to get uv (or uv itself), and the package index. Repeating it costs next to nothing: each part
+# leaves a stamp named by the hash of what it was made from.
+set -eu
+cd "$(dirname "$0")/.."
+python_wanted=3.13
+python_least=3.12
+# uv 0.5 and later understand everything used here; an older one on the PATH is passed over.
+uv_least_minor=5
+
+say() { printf '%s\n' "set-up: $*" >&2; }
+fail() {
+    printf '%s\n' "set-up failed: $*" >&2
+    exit 1
+}
+
+uv_is_new_enough() {
+    version=$("$1" --version 2>/dev/null | cut -d' ' -f2) || return 1
+    major=${version%%.*}
+    rest=${version#*.}
+    minor=${rest%%.*}
+    case $major$minor in *[!0-9]* | '') return 1 ;; esac
+    [ "$major" -gt 0 ] || [ "$minor" -ge "$uv_least_minor" ]
+}
+
+find_uv() {
+    for candidate in "${UV:-}" .tools/bin/uv "$(command -v uv || true)"; do
+        if [ -n "$candidate" ] && uv_is_new_enough "$candidate"; then
+            uv=$candidate
+            return 0
+        fi
+    done
+    return 1
+}
+
+install_uv() {
+    # A version manager's `python3` may refuse (this folder names a version it lacks): try on until one has pip.
+    for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            say "installing uv into .tools with $python -m pip"
+            if "$python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade --target .tools \
+                --no-deps --only-binary :all: --require-hashes -r requirements/tools.txt >&2; then
+                return 0
+            fi
+        fi
+    done
+    return 1
+}
+
+ensure_uv() {
+    find_uv && return 0
+    install_uv || fail "neither uv nor a Python with pip was found. Install one of them
+    (Debian, Ubuntu: apt-get install python3-pip; or: pipx install uv) and run this again."
+    find_uv || fail "the uv that pip installed into .tools does not run on this machine; install uv by its own means."
+}
+
+venv_works() { [ -x .venv/bin/python ] && .venv/bin/python -I -S -c 'import sys' 2>/dev/null; }
+
+make_venv() {
+    say "making .venv"
+    # An installed Python first: no download when it can be avoided.
+    for version in "$python_wanted" ">=$python_least"; do
+        "$uv" venv --quiet --clear --no-python-downloads --python "$version" .venv 2>/dev/null && return 0
+    done
+    say "no Python $python_least or later is installed; asking uv for $python_wanted"
+    if "$uv" python install "$python_wanted" >&2; then
+        "$uv" venv --quiet --clear --python "$python_wanted" .venv && return 0
+    fi
+    fail "Echo needs Python $python_least or later; none is installed for $(id -un), and uv could not download one.
+    Install Python $python_wanted (your system's packages, pyenv, or 'uv python install $python_wanted' where its
+    downloads are reachable), so that 'python$python_wanted' is on the PATH, and run this again."
+}
+
+hash_of() { cat "$@" | sha256sum | cut -c1-32; }
+command -v sha256sum >/dev/null 2>&1 || hash_of() { cat "$@" | shasum -a 256 | cut -c1-32; } # macOS
+
+# part NAME HASH: true when NAME has to be done (again).
+is_stale() { [ ! -e ".venv/.stamps/$1-$2" ]; }
+stamp() {
+    mkdir -p .venv/.stamps
+    rm -f ".venv/.stamps/$1-"*
+    : >".venv/.stamps/$1-$2"
+}
+
+install_requirements() {
+    base_hash=$(hash_of requirements/base.txt requirements/build.txt)
+    if is_stale base "$base_hash"; then
+        say "installing requirements/base.txt"
+        "$uv" pip install --quiet --python .venv --require-hashes -r requirements/base.txt -r requirements/build.txt >&2
+        stamp base "$base_hash"
+    fi
+    project_hash=$(hash_of pyproject.toml sdk/pyproject.toml)
+    if is_stale project "$project_hash"; then
+        say "installing Echo itself"
+        # The build back end is in requirements/build.txt, pinned: an isolated build would fetch an unpinned one.
+        "$uv" pip install --quiet --python .venv --no-deps --no-build-isolation -e . -e sdk >&2
+        stamp project "$project_hash"
+    fi
+    if [ "$1" = dev ]; then
+        dev_hash=$(hash_of requirements/dev.txt requirements/base.txt)
+        if is_stale dev "$dev_hash"; then
+            say "installing requirements/dev.txt"
+            "$uv" pip install --quiet --python .venv --require-hashes -r requirements/dev.txt >&2
+            stamp dev "$dev_hash"
+        fi
+    fi
+}
+
+fetch_models() {
+    model_dir=${RAGECHO_MODEL_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/ragecho/models}
+    models_hash=$(printf '%s\n' "$model_dir" | cat - src/ragecho/engines/models/catalogue.py | hash_of -)
+    if is_stale models "$models_hash" || [ ! -d "$model_dir" ]; then
+        say "fetching the models (once)"
+        UV="$uv" .venv/bin/python -m ragecho.engines.models.fetch >&2 || fail "the models could not be fetched (see above)"
+        stamp models "$models_hash"
+    fi
+}
+
+mode=base
+case ${1:-} in
+'') ;;
+--dev) mode=dev ;;
+--print-uv)
+    ensure_uv
+    printf '%s\n' "$uv"
+    exit 0
+    ;;
+*) fail "unknown option $1" ;;
+esac
+
+uv=
+if ! venv_works; then
+    ensure_uv
+    make_venv
+fi
+# uv is looked for only when something is to be installed.
+[ -n "$uv" ] || find_uv || ensure_uv
+case $uv in /*) ;; *) uv=$(pwd)/$uv ;; esac
+install_requirements "$mode"
+fetch_models
