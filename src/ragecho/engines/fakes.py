@@ -68,7 +68,7 @@ class FakeReranker:
 
     async def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return a number from 0 to 1 per text, in order."""
-        asked = set(_words(question))
+        asked = {word for word in _words(question) if word.isalnum()}
         return [len(asked & set(_words(text))) / max(len(asked), 1) for text in texts]
 
 

