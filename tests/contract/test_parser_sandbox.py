@@ -353,6 +353,23 @@ def test_real_files_are_read_or_refused_with_the_right_reason() -> None:
     assert asyncio.run(run()) == SHARED
 
 
+def test_what_was_entered_into_a_form_is_read(tmp_path: Path) -> None:
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[5 0 R 6 0 R]>>>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Annots[5 0 R 6 0 R]>>",
+        b"<</Length 0>>stream\n\nendstream",
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(agency)/TU(Name of the agency)/V(Fish and Wildlife)/Rect[50 700 300 720]>>",
+        b"<</Type/Annot/Subtype/Widget/FT/Tx/T(empty)/Rect[50 600 300 620]>>",
+    ]
+
+    async def run() -> ParsedDocument:
+        async with sandbox() as parser:
+            return await read(parser, written(tmp_path, "form.pdf", pdf(objects)))
+
+    assert asyncio.run(run()).text == "Name of the agency: Fish and Wildlife"
+
+
 def png_size(picture: bytes) -> tuple[int, int]:
     return int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
 

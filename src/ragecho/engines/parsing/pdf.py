@@ -14,6 +14,7 @@ from ragecho.ports.parser import ParseLimits
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 _BAND = 0.09  # of the page's height: where running headers and footers stand
 _REPEATS = 3
+_ENTRY_FIELDS = frozenset({"text", "combobox", "listbox"})
 _PAGES_SEARCHED = 20
 _MANY_SHAPES = 50
 _MOST_CONTROLS = 0.15  # of a block's characters; more of them are a font without a character map
@@ -137,6 +138,7 @@ def _liteparse(data: bytes, limits: ParseLimits) -> Any:
         image_mode="off",
         continue_on_page_error=True,
         include_complexity=True,
+        extract_form_fields=True,
     )
     try:
         return parser.parse(data)
@@ -165,6 +167,23 @@ def _page_blocks(page: Any, builder: DocumentBuilder) -> list[_Found]:
             continue
         if text.strip():
             found.append(_Found(kind, text, level, page.page_num, _box(block.bbox, page)))
+    return found + _filled_fields(page)
+
+
+def _filled_fields(page: Any) -> list[_Found]:
+    """Return what somebody has entered into a form: the layout shows the labels only."""
+    shown = " ".join((page.text or "").split())
+    found = []
+    for field in page.form_fields or ():
+        value = " ".join((field.value or "").split())
+        label = " ".join((field.alternate_name or field.name or "").split())
+        if field.type == "checkbox" and field.checked:
+            text = f"{label}: yes"
+        elif field.type in _ENTRY_FIELDS and value and value not in shown:
+            text = f"{label}: {value}"
+        else:
+            continue
+        found.append(_Found(BlockKind.PARAGRAPH, text, 0, page.page_num, _box(field.rect, page)))
     return found
 
 

@@ -29,6 +29,7 @@ def render_page(data: bytes, page: int, *, width: int, boxes: Sequence[Box] = ()
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
         raise failure("encrypted" if "password" in str(error).lower() else "damaged") from error
+    document.init_forms()  # so that what was entered into a form is drawn
     if not 1 <= page <= len(document):
         raise failure("no_page", page=page, pages=len(document))
     shown = document[page - 1]
@@ -37,7 +38,7 @@ def render_page(data: bytes, page: int, *, width: int, boxes: Sequence[Box] = ()
     scale = min(scale, (_MAX_PIXELS / max(page_width * page_height, 1.0)) ** 0.5)
     found = [_find(shown, quote) for quote in quotes]
     marked = [box for one in found for box in one] if found and all(found) else list(boxes)
-    bitmap = shown.render(scale=scale, rev_byteorder=True, may_draw_forms=False, fill_color=(255, 255, 255, 255))
+    bitmap = shown.render(scale=scale, rev_byteorder=True, fill_color=(255, 255, 255, 255))
     return _png(bitmap, marked)
 
 
