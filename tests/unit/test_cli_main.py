@@ -53,6 +53,13 @@ def test_help_imports_neither_the_client_nor_settings_nor_rich():
     }
 
 
+def test_models_run_under_the_command_line_leave_no_telemetry_session(tmp_path):
+    script = "import ragecho.cli.main, onnxruntime"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment | {"TMPDIR": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []  # ONNX Runtime's reporter writes `.ses` into the temporary folder
+
+
 def test_python_dash_m_is_the_same_command():
     done = subprocess.run([sys.executable, "-m", "ragecho", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"ragecho {version('ragecho')}\n")

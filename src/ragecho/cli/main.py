@@ -10,6 +10,10 @@ import typer
 from ragecho.cli.errors import CliError
 from ragecho.cli.lazy import App, Entry, LazyGroup
 
+# Official builds of ONNX Runtime report to their maker unless this is set before they load. Echo reports to nobody, and
+# what a command starts (the server, its workers) inherits this.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 ASKING, RUNNING, OPERATING = "Ask and ingest", "Run", "Operate"
 
 ENTRIES = (
