@@ -32,8 +32,6 @@ from ragecho.ask.steps.answer_extractively import answer_extractively
 from ragecho.ask.steps.judge_evidence import QUOTAS, signals_of
 from ragecho.ask.steps.rerank import rerank
 from ragecho.ask.windows import ScoredWindow, best_windows, read_with_context, term_weights
-from ragecho.engines.models.embedder import OnnxEmbedder
-from ragecho.engines.models.reranker import OnnxReranker
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
 from ragecho.kernel.passages import Passage
 from ragecho.kernel.sentences import sentence_spans
@@ -41,6 +39,7 @@ from ragecho.library.analysis import terms_of
 from ragecho.platform.settings import Settings
 from ragecho.ports.embedder import Embedder
 from ragecho.ports.reranker import Reranker
+from ragecho.wiring import build_embedder, build_reranker
 
 Floats = NDArray[np.float64]
 CHUNK_CHARS = 1800
@@ -181,7 +180,9 @@ async def look(question: Question, corpus: Corpus, reranker: Reranker | None) ->
     windows = best_windows(weights, passages, quotas=QUOTAS)
     scores = [w.coverage for w in windows]
     if reranker is not None:
-        scores = await reranker.score(question.text, [read_with_context(passages[w.passage], w) for w in windows])
+        scores = await reranker.score(
+            question.text, [read_with_context(passages[w.passage], w.start, w.end) for w in windows]
+        )
     scored = [ScoredWindow(window, score) for window, score in zip(windows, scores, strict=True)]
     scored.sort(key=lambda s: (-s.score, s.window.passage, s.window.start))
     return Outcome(question, passages, scored, signals_of(scored, passages, weights, is_reread=reranker is not None))
@@ -279,11 +280,8 @@ async def quote(outcomes: Sequence[Outcome], embedder: Embedder, reranker: Reran
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
-    settings = Settings()
-    embedder = OnnxEmbedder.from_catalogue(settings.embedder, settings.model_dir, threads=settings.model_threads)
-    reranker = None
-    if arguments.reranker != "none":
-        reranker = OnnxReranker.from_catalogue(arguments.reranker, settings.model_dir, threads=settings.model_threads)
+    settings = Settings(reranker=arguments.reranker)
+    embedder, reranker = build_embedder(settings), build_reranker(settings)
     corpus = Corpus({"clapnq_give": None, "xquad_en": None, "scifact": 200 if arguments.quick else 1200}, embedder)
     await corpus.embed()
     started = time.perf_counter()

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Self
 
 from ragecho.kernel.passages import Passage
@@ -19,7 +20,11 @@ WINDOW_SENTENCES = 3
 WINDOW_CHARS = 700
 # Longer "sentences" (tables, code, lists without punctuation) are cut at line ends, so that a quote stays readable.
 SENTENCE_CHARS = 400
+HEADING_CHARS = 90
 _MAX_SENTENCES = 120
+_SENTENCE_ENDS = (".", "!", "?", ":", "…", "。", "！", "？", "：", "|", ";")
+_BLANK_LINE = re.compile(r"[ \t]*\n[ \t]*\n")
+_LINE = re.compile(r"[^\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def quotable_spans(text: str) -> list[tuple[int, int]]:
             spans.append((start, end))
             continue
         spans.extend((start + line.start(), start + line.end()) for line in re.finditer(r"\S[^\n]*\S|\S", piece))
-    return spans[:_MAX_SENTENCES]
+    return [span for span in spans if not is_rule(text[span[0] : span[1]])][:_MAX_SENTENCES]
 
 
 def windows_of(passage: int, text: str) -> list[Window]:
@@ -76,15 +81,57 @@ def windows_of(passage: int, text: str) -> list[Window]:
     return windows
 
 
+def is_heading(text: str, start: int, end: int) -> bool:
+    """Tell whether a span is a line that announces what follows: short, no full stop, a blank line after it."""
+    line = text[start:end]
+    is_short = end - start <= HEADING_CHARS and "\n" not in line
+    return is_short and not line.rstrip().endswith(_SENTENCE_ENDS) and _BLANK_LINE.match(text, end) is not None
+
+
+def is_rule(text: str) -> bool:
+    """Tell whether this is the rule under a Markdown table's header, or white space: nothing to read."""
+    return not any(char.isalnum() for char in text)
+
+
+def table_head(text: str, position: int) -> tuple[int, int] | None:
+    """Return the span of the header row of the Markdown table that `position` lies in, None above it or without one."""
+    start = text.rfind("\n\n", 0, position) + 2 if "\n\n" in text[:position] else 0
+    rows = [line for line in _LINE.finditer(text, start, position) if line[0].lstrip().startswith("|")]
+    return (rows[0].start(), rows[0].end()) if rows else None
+
+
+def reading_of(text: str, start: int, end: int) -> str:
+    """Return a span as a reader takes it in: on one line, and a table row with the names of its columns.
+
+    A cross-encoder sees nothing in "| Leipzig | 120 |"; "Plant: Leipzig, Output: 120" it understands.
+    """
+    lines = []
+    for line in _LINE.finditer(text, start, end):
+        head = table_head(text, line.start()) if line[0].lstrip().startswith("|") else None
+        if head is None:
+            lines.append(line[0])
+            continue
+        if is_rule(line[0]):
+            continue
+        names, cells = _cells(text[head[0] : head[1]]), _cells(line[0])
+        pairs = zip_longest(names, cells[: len(names)], fillvalue="")
+        lines.append(", ".join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell) + ".")
+    return " ".join(" ".join(lines).split())
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+
+
 def context_of(passage: Passage) -> str:
     """Return the title and headings above a passage: "it" in a sentence often means what they name."""
     parts = [passage.title or "", *passage.heading_path]
     return " > ".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def read_with_context(passage: Passage, window: Window) -> str:
-    """Return what the cross-encoder reads for a window."""
-    text = " ".join(passage.text[window.start : window.end].split())
+def read_with_context(passage: Passage, start: int, end: int) -> str:
+    """Return what the cross-encoder reads for a span of a passage."""
+    text = reading_of(passage.text, start, end)
     context = context_of(passage)
     return f"{context}: {text}" if context and context not in text else text
 

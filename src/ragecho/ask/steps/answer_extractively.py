@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragecho.ask.answers import CheckedSentence, Support
-from ragecho.ask.windows import ScoredWindow, context_of, coverage, quotable_spans, term_weights
+from ragecho.ask.windows import (
+    ScoredWindow,
+    coverage,
+    is_heading,
+    is_rule,
+    quotable_spans,
+    read_with_context,
+    table_head,
+    term_weights,
+)
 from ragecho.kernel.passages import Passage
 from ragecho.library.analysis import terms_of
 from ragecho.ports.reranker import Reranker
@@ -28,7 +37,7 @@ _ALONE = 0.35
 _SAME_WORDS = 0.8
 _MAX_LIST_CHARS = 1500
 _ITEM = re.compile(r"\s*(?:[-*+•–]|\d{1,3}[.)]|[a-z][.)]|\|)\s")
-_RULE_ROW = re.compile(r"\|?[\s:|-]+\|?")
+_LINE = re.compile(r"[^\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,10 @@ async def answer_extractively(
 async def _candidates(
     question: str, passages: Sequence[Passage], windows: Sequence[ScoredWindow], reranker: Reranker | None
 ) -> list[_Candidate]:
-    spans = dict.fromkeys((w.window.passage, *span) for w in windows for span in w.window.spans)
-    places = list(spans)[:_MAX_CANDIDATES]
-    texts = [_read(passages[p], start, end) for p, start, end in places]
+    spans = list(dict.fromkeys((w.window.passage, *span) for w in windows for span in w.window.spans))
+    says = [span for span in spans if not is_heading(passages[span[0]].text, *span[1:])]
+    places = (says or spans)[:_MAX_CANDIDATES]
+    texts = [read_with_context(passages[p], start, end) for p, start, end in places]
     if reranker is not None:
         scores = await reranker.score(question, texts)
     else:
@@ -69,19 +79,15 @@ async def _candidates(
     return sorted(found, key=lambda c: (-c.score, c.passage, c.start))
 
 
-def _read(passage: Passage, start: int, end: int) -> str:
-    text = " ".join(passage.text[start:end].split())
-    context = context_of(passage)
-    return f"{context}: {text}" if context else text
-
-
 def _choose(
     candidates: Sequence[_Candidate], best_window: ScoredWindow, passages: Sequence[Passage], *, has_reader: bool
 ) -> list[_Candidate]:
     best = candidates[0]
     if has_reader and best.score < _ALONE * best_window.score:
         window = best_window.window
-        return [_Candidate(window.passage, window.start, window.end, best_window.score)]
+        text = passages[window.passage].text
+        start = next((start for start, end in window.spans if not is_heading(text, start, end)), window.start)
+        return [_Candidate(window.passage, start, window.end, best_window.score)]
     floor = max(_LIKELY, _NOT_MUCH_WORSE * best.score) if has_reader else _NOT_MUCH_WORSE_BY_WORDS * best.score
     chosen = [best]
     for candidate in candidates[1:]:
@@ -134,30 +140,16 @@ def _in_order(spans: Sequence[_Candidate], passages: Sequence[Passage]) -> list[
 def _quote(span: _Candidate, text: str) -> CheckedSentence:
     quoted = Support(span.passage, span.start, span.end, 1.0, is_supported=True)
     raw = text[span.start : span.end]
-    if _is_row(raw):
-        head = _table_head(text, span.start)
-        if head is not None and head[1] <= span.start:
-            supports = (Support(span.passage, *head, 1.0, is_supported=True), quoted)
-            return CheckedSentence(f"{text[head[0] : head[1]]}\n{raw}", "\n\n", supports)
-        return CheckedSentence(raw, "\n\n", (quoted,))
-    if any(_ITEM.match(line) for line in raw.split("\n")[1:]) or "\n    " in raw or "\t" in raw:
+    if raw.lstrip().startswith("|"):
+        head = table_head(text, span.start)
+        if head is None:
+            return CheckedSentence(raw, "\n\n", (quoted,))
+        rule = _LINE.search(text, head[1])
+        end = rule.end() if rule is not None and is_rule(rule[0]) else head[1]
+        supports = (Support(span.passage, head[0], end, 1.0, is_supported=True), quoted)
+        return CheckedSentence(f"{text[head[0] : end]}\n{raw}", "\n\n", supports)
+    is_laid_out = "\n\n" in raw or "\n    " in raw or "\t" in raw or any(map(_ITEM.match, raw.split("\n")[1:]))
+    if is_laid_out:
         return CheckedSentence(raw, "\n\n", (quoted,))
     # A line break inside a sentence is where the page was full; it means nothing here.
     return CheckedSentence(" ".join(raw.split()), " ", (quoted,))
-
-
-def _is_row(raw: str) -> bool:
-    return raw.lstrip().startswith("|")
-
-
-def _table_head(text: str, position: int) -> tuple[int, int] | None:
-    """Return the span of the header (and the rule under it) of the Markdown table around `position`."""
-    start = text.rfind("\n\n", 0, position) + 2 if "\n\n" in text[:position] else 0
-    lines = list(re.finditer(r"[^\n]+", text[start:position]))
-    rows = [line for line in lines if line[0].lstrip().startswith("|")]
-    if not rows:
-        return None
-    end = rows[0].end()
-    if len(rows) > 1 and _RULE_ROW.fullmatch(rows[1][0].strip()):
-        end = rows[1].end()
-    return start + rows[0].start(), start + end

@@ -118,7 +118,7 @@ async def judge_evidence(
     if reader is None:
         scored = [ScoredWindow(window, window.coverage) for window in windows]
     else:
-        texts = [read_with_context(passages[w.passage], w) for w in windows]
+        texts = [read_with_context(passages[w.passage], w.start, w.end) for w in windows]
         scores = await reader.score(question, texts)
         scored = [ScoredWindow(window, score) for window, score in zip(windows, scores, strict=True)]
     scored.sort(key=lambda s: (-s.score, s.window.passage, s.window.start))
