@@ -8,15 +8,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from ragecho.cli.errors import CliError
-from ragecho.cli.output import waiting
+from ragecho.cli.output import note, waiting
 
 READY_LINE = "Echo is ready at "
 START_SECONDS = 180.0
@@ -31,28 +32,40 @@ _NOT_PASSED_ON = frozenset(
 @contextmanager
 def passing_server(*, is_shown: bool) -> Iterator[tuple[str, str]]:
     """Yield the address of a fresh server and a key for it; afterwards, however it ends, nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="ragecho-"))
-    try:
-        with _stopped_by_signals(), _process(folder) as process:
+    with _orderly_signals() as ignore_signals:
+        folder = Path(tempfile.mkdtemp(prefix="ragecho-"))
+        process: subprocess.Popen[str] | None = None
+        try:
+            process = _start(folder)
             with waiting("Starting", is_shown=is_shown):
                 server, key = _address(process, folder), _make_key(folder)
             yield server, key
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            ignore_signals()  # an impatient second Ctrl-C must not leave half of it behind
+            if process is not None:
+                _stop(process)
+            _remove(folder)
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let a termination unwind like Ctrl-C, so that the process and the folder are removed then, too."""
+def _orderly_signals() -> Iterator[Callable[[], None]]:
+    """Let a termination unwind like Ctrl-C; the function yielded makes both be ignored from then on."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+
+    def ignore() -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
     try:
-        yield
+        yield ignore
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -65,11 +78,10 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**kept, "RAGECHO_DATA_DIR": str(folder / "data"), "PYTHONUNBUFFERED": "1"}
 
 
-@contextmanager
-def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def _start(folder: Path) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-m", "ragecho", "serve", "--port", "0", "--data-dir", str(folder / "data")]
     with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own program
+        return subprocess.Popen(  # noqa: S603 - our own program
             arguments,
             cwd=folder,
             env=_environment(folder),
@@ -79,23 +91,29 @@ def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
             text=True,
             start_new_session=True,  # Ctrl-C reaches us alone; we stop the server in order
         )
-    try:
-        yield process
-    finally:
-        _stop(process)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    # One that was stopped before it had taken charge leaves children; one that hangs leaves itself.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder; the last processes that write to it may take a moment to end."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            time.sleep(0.1)
+    if folder.exists():
+        note(f"{folder} could not be removed.", style="yellow")
 
 
 def _address(process: subprocess.Popen[str], folder: Path) -> str:
