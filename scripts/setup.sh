@@ -44,7 +44,7 @@ install_uv() {
     for python in python3 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3; do
         if "$python" -m pip --version >/dev/null 2>&1; then
             say "installing uv into .tools with $python -m pip"
-            if "$python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade --target .tools \
+            if PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade --target .tools \
                 --no-deps --only-binary :all: --require-hashes -r requirements/tools.txt >&2; then
                 return 0
             fi

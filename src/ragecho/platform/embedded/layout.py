@@ -100,7 +100,10 @@ def prepare_socket_dir(path: Path, uid: int, gid: int) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {uid, os.geteuid()}:
+    # Root may take over what another account's server used, where nobody else could have put it there.
+    is_ours = found.st_uid in {uid, os.geteuid()}
+    is_safe_to_take = os.geteuid() == 0 and not path.parent.stat().st_mode & stat.S_IWOTH
+    if not stat.S_ISDIR(found.st_mode) or not (is_ours or is_safe_to_take):
         raise ConfigurationError(f"{path} is needed for the database's socket but belongs to somebody else; remove it")
     if found.st_uid != uid:
         os.chown(path, uid, gid, follow_symlinks=False)
