@@ -10,6 +10,7 @@ from ragecho.ask.answers import CheckedSentence
 from ragecho.ask.calibration import Signals, calibration_for
 from ragecho.ask.steps.answer_extractively import MAX_QUOTES, answer_extractively
 from ragecho.ask.steps.cite import check_sentence, split_complete
+from ragecho.ask.steps.contextualize import contextualize
 from ragecho.ask.steps.guard import MAX_QUESTION_CHARS, guard
 from ragecho.ask.steps.judge_evidence import QUOTAS, judge_evidence, reads_foreign
 from ragecho.ask.steps.prompt import REFUSAL_TOKEN, build_prompt
@@ -83,6 +84,27 @@ def test_the_guard_returns_a_clean_question_or_raises_invalid_input(text: str) -
 
 def test_a_question_at_the_limit_passes() -> None:
     assert guard("x" * MAX_QUESTION_CHARS) == "x" * MAX_QUESTION_CHARS
+
+
+# --- contextualize
+
+
+@pytest.mark.parametrize(
+    ("question", "sought"),
+    [
+        ("What does the travel policy say about hotels?", "hotels travel policy"),
+        ("Please tell me about the warranty", "the warranty"),
+        ("What is the notice period?", "What is the notice period?"),
+        ("What does the pump weigh?", "What does the pump weigh?"),
+    ],
+)
+def test_the_frame_of_a_question_is_not_searched_for_in_passages(question: str, sought: str) -> None:
+    assert contextualize(question) == sought
+
+
+@given(st.text(max_size=80))
+def test_there_is_always_something_to_look_for(text: str) -> None:
+    assert contextualize(text) or not text
 
 
 # --- windows

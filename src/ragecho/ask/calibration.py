@@ -36,7 +36,7 @@ class Calibration:
     coverage: float = 0.0
     reread_coverage: float = 0.0
     first_coverage: float = 0.0
-    threshold: float = 0.4
+    threshold: float = 0.35
     worth_asking: float = 0.15
 
     def confidence(self, signals: Signals) -> float:

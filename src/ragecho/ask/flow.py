@@ -6,9 +6,8 @@ every call to the library and the record store is a transaction of its own.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,17 +28,18 @@ from ragecho.ask.model import (
 from ragecho.ask.settings import AskSettings
 from ragecho.ask.steps.answer_extractively import answer_extractively
 from ragecho.ask.steps.cite import check_sentence, split_complete
+from ragecho.ask.steps.contextualize import contextualize
 from ragecho.ask.steps.guard import guard
-from ragecho.ask.steps.judge_evidence import Evidence, judge_evidence
+from ragecho.ask.steps.judge_evidence import judge_evidence
 from ragecho.ask.steps.prompt import REFUSAL_TOKEN, Prompt, build_prompt
 from ragecho.ask.steps.rerank import rerank
 from ragecho.ask.windows import ScoredWindow
+from ragecho.ask.work import Work
 from ragecho.ask.writer import AnswerWriter, Emit, SourceWithdrawn
 from ragecho.audit.records import AnswerRecord, RetrievedPassage
 from ragecho.kernel.caller import Caller, Scope
 from ragecho.kernel.errors import GenerationFailed, NotFound
 from ragecho.kernel.ids import AnswerId, uuid7
-from ragecho.kernel.passages import Passage, Usage
 from ragecho.library.model import SearchFilter
 from ragecho.platform.telemetry import current_trace_id, get_logger, span
 from ragecho.ports.embedder import Embedder
@@ -50,37 +50,6 @@ log = get_logger(__name__)
 
 GENERATION_FAILED = "generation_failed"
 _QUEUE = 64
-
-
-@dataclass(slots=True)
-class _Work:
-    """One question under way: what is known so far. Lives in one task."""
-
-    caller: Caller
-    request: AskRequest
-    question: str
-    emit: Emit
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    passages: list[Passage] = field(default_factory=list)
-    windows: list[ScoredWindow] = field(default_factory=list)
-    evidence: Evidence | None = None
-    writer: AnswerWriter | None = None
-    model: str = EXTRACTIVE
-    prompt_version: str = EXTRACTIVE
-    usage: Usage = field(default_factory=Usage)
-    warnings: list[str] = field(default_factory=list)
-    refusal: str | None = None
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time the block under `name` and put it in a span of its own."""
-        started = time.perf_counter()
-        try:
-            with span(f"ask.{name}"):
-                yield
-        finally:
-            spent = (time.perf_counter() - started) * 1e3
-            self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + spent, 3)
 
 
 class AskFlow:
@@ -154,7 +123,7 @@ class AskFlow:
     async def _answer(self, caller: Caller, request: AskRequest, emit: Emit) -> Answer:
         started = time.perf_counter()
         caller.require(Scope.READ)
-        work = _Work(caller, request, guard(request.question), emit)
+        work = Work(caller, request, guard(request.question), emit)
         generators = self._wanted(request.model)
         with span("ask") as current:
             await self._find(work)
@@ -190,7 +159,7 @@ class AskFlow:
             raise UnknownModel(f"There is no such model here; there are: {', '.join(self.models)}.")
         return chosen
 
-    async def _find(self, work: _Work) -> None:
+    async def _find(self, work: Work) -> None:
         """Retrieve, judge, and put the passages in order."""
         request = work.request
         await work.emit(Status("retrieve"))
@@ -205,7 +174,7 @@ class AskFlow:
         await work.emit(Status("judge"))
         with work.step("judge"):
             work.evidence = await judge_evidence(
-                work.question,
+                contextualize(work.question),
                 found.passages,
                 reranker=self._reranker,
                 embedder_model=self._embedder.model,
@@ -216,7 +185,7 @@ class AskFlow:
                 found.passages, work.evidence.windows, is_reread=work.evidence.is_reread
             )
 
-    async def _write(self, work: _Work, generators: Sequence[Generator]) -> None:
+    async def _write(self, work: Work, generators: Sequence[Generator]) -> None:
         """Answer with the first generator that can, else by quoting; or set `refusal`."""
         evidence = work.evidence
         assert evidence is not None
@@ -244,7 +213,7 @@ class AskFlow:
         await work.emit(Status("generate", {"model": EXTRACTIVE}))
         await self._quote(work)
 
-    async def _check_grants(self, work: _Work) -> None:
+    async def _check_grants(self, work: Work) -> None:
         """Drop what the caller may not read now, though the search found it a moment ago."""
         with work.step("recheck"):
             readable = await self._search.readable(work.caller, [passage.chunk_id for passage in work.passages])
@@ -258,13 +227,13 @@ class AskFlow:
         ]
         work.passages = [work.passages[i] for i in kept]
 
-    async def _void(self, work: _Work, warning: str) -> None:
+    async def _void(self, work: Work, warning: str) -> None:
         work.warnings.append(warning)
         if work.writer is not None and work.writer.has_evidence:
             await work.emit(Status("restart"))
         work.writer = None
 
-    async def _generate(self, work: _Work, generator: Generator) -> None:
+    async def _generate(self, work: Work, generator: Generator) -> None:
         """Stream a generator's answer through the checks. Raises `GenerationFailed`."""
         with work.step("prompt"):
             prompt = build_prompt(
@@ -286,7 +255,7 @@ class AskFlow:
         elif not work.writer.has_evidence:
             work.refusal = "unsupported_answer"
 
-    async def _read(self, work: _Work, generator: Generator, prompt: Prompt, writer: AnswerWriter) -> bool:
+    async def _read(self, work: Work, generator: Generator, prompt: Prompt, writer: AnswerWriter) -> bool:
         """Write the generated sentences as they are completed; True when the generator declined to answer."""
         buffer, has_words = "", False
         deltas = generator.stream(
@@ -294,7 +263,7 @@ class AskFlow:
         )
         async for delta in deltas:
             buffer += delta.text
-            work.usage = _sum(work.usage, delta.usage)
+            work.add(delta.usage)
             pieces, buffer = split_complete(buffer)
             for piece in pieces:
                 if REFUSAL_TOKEN in piece and not has_words:
@@ -312,12 +281,14 @@ class AskFlow:
         clean = piece.replace(REFUSAL_TOKEN, "")
         await writer.write(await check_sentence(clean, prompt.passages, reranker=self._reranker))
 
-    async def _quote(self, work: _Work) -> None:
+    async def _quote(self, work: Work) -> None:
         evidence = work.evidence
         assert evidence is not None
         reranker = self._reranker if evidence.is_reread else None
         with work.step("generate"):
-            quotes = await answer_extractively(work.question, work.passages, work.windows, reranker=reranker)
+            quotes = await answer_extractively(
+                contextualize(work.question), work.passages, work.windows, reranker=reranker
+            )
         work.writer = AnswerWriter(work.caller, work.passages, self._search, work.emit)
         with work.step("verify"):
             for quote in quotes:
@@ -328,7 +299,7 @@ class AskFlow:
     def _count_tokens(self, text: str) -> int:
         return len(self._embedder.tokens.offsets([text])[0])
 
-    def _finished(self, work: _Work) -> Answer:
+    def _finished(self, work: Work) -> Answer:
         writer = work.writer if work.refusal is None else None
         return Answer(
             id=AnswerId(uuid7()),
@@ -344,7 +315,7 @@ class AskFlow:
             warnings=tuple(work.warnings),
         )
 
-    def _record(self, work: _Work, answer: Answer) -> AnswerRecord:
+    def _record(self, work: Work, answer: Answer) -> AnswerRecord:
         caller = work.caller
         return AnswerRecord(
             id=answer.id,
@@ -374,7 +345,7 @@ class AskFlow:
             trace_id=current_trace_id(),
         )
 
-    def _settings_of(self, work: _Work) -> dict[str, Any]:
+    def _settings_of(self, work: Work) -> dict[str, Any]:
         request = work.request
         return {
             "k": request.k or self._settings.ask_passages,
@@ -394,13 +365,3 @@ class AskFlow:
 
 async def _nobody(_: Event) -> None:
     """Listen to nothing."""
-
-
-def _sum(total: Usage, more: Usage | None) -> Usage:
-    if more is None:
-        return total
-    return Usage(
-        total.input_tokens + more.input_tokens,
-        total.output_tokens + more.output_tokens,
-        total.cost_usd + more.cost_usd,
-    )

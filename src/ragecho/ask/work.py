@@ -1,0 +1,55 @@
+"""One question under way."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ragecho.ask.model import EXTRACTIVE, AskRequest
+from ragecho.ask.steps.judge_evidence import Evidence
+from ragecho.ask.windows import ScoredWindow
+from ragecho.ask.writer import AnswerWriter, Emit
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.passages import Passage, Usage
+from ragecho.platform.telemetry import span
+
+
+@dataclass(slots=True)
+class Work:
+    """One question under way: what is known so far. Lives in one task."""
+
+    caller: Caller
+    request: AskRequest
+    question: str
+    emit: Emit
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    passages: list[Passage] = field(default_factory=list)
+    windows: list[ScoredWindow] = field(default_factory=list)
+    evidence: Evidence | None = None
+    writer: AnswerWriter | None = None
+    model: str = EXTRACTIVE
+    prompt_version: str = EXTRACTIVE
+    usage: Usage = field(default_factory=Usage)
+    warnings: list[str] = field(default_factory=list)
+    refusal: str | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time the block under `name` and put it in a span of its own."""
+        started = time.perf_counter()
+        try:
+            with span(f"ask.{name}"):
+                yield
+        finally:
+            spent = (time.perf_counter() - started) * 1e3
+            self.timings_ms[name] = round(self.timings_ms.get(name, 0.0) + spent, 3)
+
+    def add(self, usage: Usage | None) -> None:
+        """Count what a model call cost; several calls add up."""
+        if usage is None:
+            return
+        self.usage = Usage(
+            self.usage.input_tokens + usage.input_tokens,
+            self.usage.output_tokens + usage.output_tokens,
+            self.usage.cost_usd + usage.cost_usd,
+        )
