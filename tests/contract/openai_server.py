@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +33,7 @@ class ProtocolServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     closed_early: threading.Event = field(default_factory=threading.Event)
+    replies: Callable[[str], str] = str  # the last message's content to what is answered
 
 
 def refusal(status: int, code: str | None, message: str, param: str | None = None, **headers: str) -> Response:
@@ -78,7 +79,7 @@ def chunk(model: str, text: str | None, *, finish: str | None = None, usage: dic
 async def answer(server: ProtocolServer, body: dict[str, Any]) -> AsyncIterator[bytes]:
     model = body["model"]
     limit = body.get("max_tokens") or body.get("max_completion_tokens")
-    words = [f"{word} " for word in body["messages"][-1]["content"].split()]
+    words = [f"{word} " for word in server.replies(body["messages"][-1]["content"]).split()]
     shown = words[:limit]
     reported = {"snapshot": "gpt-4o-mini-2024-07-18", "file-path": "/srv/models/private.gguf"}.get(model, model)
     if model == "hang":
