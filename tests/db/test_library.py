@@ -203,3 +203,13 @@ async def test_stored_text_is_sliced_in_code_points(database: Database, tenant: 
                 session, tenant.member(), document.current_version_id, start=start, end=end
             )
             assert stored == content[start:end]
+
+
+async def test_a_document_without_a_single_index_term_is_stored_and_found_by_meaning(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder
+) -> None:
+    document_id = await add_document(database, tenant, embedder, "a", "… !?")
+    found = await PassageSearch(database, embedder).search(tenant.member(), query="a", k=5)
+    assert {passage.document_id for passage in found.passages} == {document_id}
+    async with database.transaction(tenant.member()) as session:
+        await service.delete_document(tenant.member(), session, document_id)

@@ -4,8 +4,9 @@
 create function ragecho_bm25_weights(terms integer[], frequencies smallint[], length integer, average_length real)
 returns sparsevec language sql immutable parallel safe
 return (
-  select ('{' || string_agg(
-    t.term || ':' || (t.tf * 2.2 / (t.tf + 1.2 * (0.25 + 0.75 * length / greatest(average_length, 1))))::real, ',')
+  -- A chunk may have no terms at all (stop words, punctuation): its vector of weights is empty then, not missing.
+  select ('{' || coalesce(string_agg(
+    t.term || ':' || (t.tf * 2.2 / (t.tf + 1.2 * (0.25 + 0.75 * length / greatest(average_length, 1))))::real, ','), '')
     || '}/1000000000')::sparsevec
   from unnest(terms, frequencies) as t (term, tf)
 );
