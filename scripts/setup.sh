@@ -14,6 +14,11 @@ python_least=3.12
 # uv 0.5 and later understand everything used here; an older one on the PATH is passed over.
 uv_least_minor=5
 
+# Trust what the machine trusts: behind a company's proxy uv's own list of authorities is not enough.
+if [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ]; then
+    export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
+fi
+
 say() { printf '%s\n' "set-up: $*" >&2; }
 fail() {
     printf '%s\n' "set-up failed: $*" >&2
@@ -66,8 +71,9 @@ make_venv() {
     say "making .venv"
     # An installed Python first: no download when it can be avoided.
     for version in "$python_wanted" ">=$python_least"; do
-        "$uv" venv --quiet --clear --no-python-downloads --python "$version" .venv 2>/dev/null && return 0
+        found_words=$("$uv" venv --quiet --clear --no-python-downloads --python "$version" .venv 2>&1) && return 0
     done
+    say "$found_words"
     say "no Python $python_least or later is installed; asking uv for $python_wanted"
     if "$uv" python install "$python_wanted" >&2; then
         "$uv" venv --quiet --clear --python "$python_wanted" .venv && return 0

@@ -19,8 +19,13 @@ _FREE_BYTES_NEEDED = 128 << 20
 _INCLUDE_LINE = "include 'ragecho.conf'"
 _INITDB_TIMEOUT_SECONDS = 300
 
-# Programs get this and nothing else: PGPORT, PGDATA, PGOPTIONS and their like would change what they do.
-PROGRAM_ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # our interpreter, which launches them, may need these
+
+
+def program_environment() -> dict[str, str]:
+    """Return the environment of PostgreSQL's programs; PGPORT, PGDATA, PGOPTIONS and their like would bend them."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", **kept}
 
 
 def check_free_space(data_dir: Path) -> None:
@@ -80,7 +85,7 @@ def _make_cluster(layout: Layout, binaries: Binaries, account: Account, capabili
     identity = account.launch_arguments(capability)
     result = subprocess.run(  # noqa: S603 - a program of the installed wheel, by its full path
         tied_command(command, death_signal=signal.SIGTERM, identity=identity),
-        env=dict(PROGRAM_ENVIRONMENT),
+        env=program_environment(),
         cwd="/",
         stdin=subprocess.DEVNULL,
         capture_output=True,

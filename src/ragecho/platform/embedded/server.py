@@ -234,7 +234,7 @@ class _Postmaster:
             with self._open_log() as log:
                 self._process = subprocess.Popen(  # noqa: S603 - a program of the installed wheel, by its full path
                     command,
-                    env=dict(cluster.PROGRAM_ENVIRONMENT),
+                    env=cluster.program_environment(),
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -320,7 +320,7 @@ def _psql(server: EmbeddedServer, binaries: Binaries, statement: str) -> str:
                 *("-h", server.socket_dir, "-p", str(server.port), "-U", OWNER_ROLE, "-d", "postgres"),
                 *("-c", statement),
             ],
-            env=dict(cluster.PROGRAM_ENVIRONMENT),
+            env=cluster.program_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
