@@ -18,13 +18,11 @@ from ragecho.platform.jobs.store import count_by_status
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
 from ragecho.platform.telemetry.metrics import set_jobs_now
+from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
 from ragecho.wiring import Services, build_services
 
 log = get_logger(__name__)
-
-# Set by `serve`, which opens the port itself: a restarted API takes over the same listening socket.
-LISTEN_FD_VARIABLE = "RAGECHO_LISTEN_FD"
 
 
 def build_app(services: Services) -> FastAPI:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 
 from ragecho.kernel.errors import ConfigurationError, Unavailable
 from ragecho.platform.embedded import EmbeddedPostgres
@@ -30,7 +31,8 @@ def run(settings: Settings, *, open_browser: bool = False) -> int:
     configure_logging(settings, role="serve")
     with _listen(settings.host, settings.port) as listener:
         if settings.database_url is not None:
-            return _serve(settings, listener, None, open_browser=open_browser)
+            return _serve(settings, listener, None, is_first_start=False, open_browser=open_browser)
+        is_first_start = not (settings.data_dir / "postgres").exists()
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -40,13 +42,18 @@ def run(settings: Settings, *, open_browser: bool = False) -> int:
         postgres = EmbeddedPostgres(settings.data_dir)
         postgres.start()
         try:
-            return _serve(settings, listener, postgres, open_browser=open_browser)
+            return _serve(settings, listener, postgres, is_first_start=is_first_start, open_browser=open_browser)
         finally:
             postgres.stop()
 
 
 def _serve(
-    settings: Settings, listener: socket.socket, postgres: EmbeddedPostgres | None, *, open_browser: bool
+    settings: Settings,
+    listener: socket.socket,
+    postgres: EmbeddedPostgres | None,
+    *,
+    is_first_start: bool,
+    open_browser: bool,
 ) -> int:
     environment = _environment(settings, postgres)
     _prepare(settings, environment, postgres)
@@ -56,6 +63,8 @@ def _serve(
 
     def announce() -> None:
         print(f"Echo is ready at {url}", flush=True)  # noqa: T201 - the one line that scripts wait for
+        if is_first_start:
+            print(f"First start: make a key with {_key_command(settings)}", flush=True)  # noqa: T201 - the next step
         if open_browser:
             webbrowser.open(f"{url}/docs")
 
@@ -71,6 +80,11 @@ def _serve(
         ChildSpec("worker", [*ragecho, "worker"], env=environment),
     ]
     return Supervisor(children, log=_log, database=postgres, on_ready=announce).run()
+
+
+def _key_command(settings: Settings) -> str:
+    place = "" if settings.data_dir == Path("data") else f"RAGECHO_DATA_DIR={settings.data_dir} "
+    return f"{place}{sys.argv[0]} admin api-key create --workspace default --scopes read,write"
 
 
 def _log(event: str, /, **facts: object) -> None:

@@ -1,6 +1,7 @@
 """The worker: takes jobs from the database and does them. Run as many as there are machines."""
 
 import asyncio
+import logging
 import os
 import signal
 
@@ -17,6 +18,8 @@ log = get_logger(__name__)
 def run(settings: Settings, queues: tuple[str, ...] | None = None) -> int:
     """Work until told to stop (SIGTERM, SIGINT); return the exit code. A lost database ends it with 1, to be restarted."""
     configure_telemetry(settings, role="worker")
+    # Its lines about each delivery say again what our own say about each job.
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     try:
         asyncio.run(_run(settings, queues))
     except Exception:
