@@ -1,0 +1,1 @@
+"""Speed and memory of the real product; `python -m benchmarks` runs all of it with moderate sizes."""

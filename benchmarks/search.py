@@ -1,0 +1,225 @@
+"""How fast and how exact search is over HTTP: `python -m benchmarks.search [--sizes 10000,100000]`.
+
+Workspaces are filled through the library with prepared vectors (mixtures of really embedded passages, so that the
+neighbourhoods are the model's own), then a real `ragecho serve` is asked questions that no cache has seen. Recall
+compares the vector side's first ten with an exact scan in this process.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Load, Server, post_all, scratch, serving, show, write_report
+from benchmarks.texts import Texts, load_texts
+from ragecho.engines.models.batching import usable_threads
+from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
+from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
+from ragecho.library import analysis, store_chunks, store_documents
+from ragecho.library.model import IndexedChunk, Version
+from ragecho.library.search import vector_literal
+from ragecho.platform.database import Database
+from ragecho.platform.embedded import running_server
+from ragecho.platform.settings import Settings
+from ragecho.tenancy import service as tenancy
+from ragecho.wiring import build_embedder, space_of
+
+POOL = 400
+MIXED = 3
+NOISE = 0.25
+CHUNKS_PER_DOCUMENT = 50
+DOCUMENTS_PER_TRANSACTION = 10
+PATH = "/api/v1/search"
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A workspace as it was filled."""
+
+    slug: str
+    chunk_ids: list[str]
+    vectors: Matrix
+    chunks_per_second: float
+
+
+async def embed_pool(texts: Texts) -> Matrix:
+    """Return embedded passages: the material of which the prepared vectors are mixed."""
+    embedder = build_embedder(Settings())
+    passages = [f"{title}\n{body}"[:1200] for title, body in texts.passages[:POOL]]
+    return await embedder.embed_passages(passages)
+
+
+async def embed_questions(questions: list[str]) -> Matrix:
+    """Return the questions' own vectors."""
+    embedder = build_embedder(Settings())
+    return np.stack([await embedder.embed_query(question) for question in questions])
+
+
+def mixtures(pool: Matrix, count: int, seed: int = 1) -> Matrix:
+    """Return `count` unit vectors, each a random mixture of three of the pool and some noise."""
+    generator = np.random.default_rng(seed)
+    made = np.empty((count, pool.shape[1]), dtype=np.float32)
+    for first in range(0, count, 5000):
+        size = min(5000, count - first)
+        picked = pool[generator.integers(len(pool), size=(size, MIXED))]
+        weights = generator.dirichlet(np.ones(MIXED) * 0.7, size=size)[..., None]
+        noise = generator.normal(size=(size, pool.shape[1])) * NOISE / np.sqrt(pool.shape[1])
+        rows = (picked * weights).sum(axis=1) + noise
+        made[first : first + size] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
+
+
+async def fill(url: str, texts: Texts, pool: Matrix, size: int) -> Filled:
+    """Make a workspace of `size` chunks in the server's own database, written as ingestion writes them."""
+    database = Database(url, pool_size=2, application_name="benchmark")
+    administrator = tenancy.local_administrator()
+    slug, space = f"bench-{size}", space_of(Settings())
+    async with database.transaction(administrator) as session:
+        workspace = await tenancy.create_workspace(
+            administrator, session, slug=slug, name=slug, description="", space=space
+        )
+    caller = Caller.worker(workspace.organization_id, workspace.id)
+    vectors, rng, started = mixtures(pool, size), random.Random(size), time.perf_counter()
+    ids = analysis.TermIds(workspace.id)
+    chunk_ids: list[str] = []
+    while len(chunk_ids) < size:
+        async with database.transaction(caller) as session:
+            await store_chunks.lock_index(session, caller)
+            for _ in range(DOCUMENTS_PER_TRANSACTION):
+                first = len(chunk_ids)
+                rows = [
+                    _row(ids, ordinal, texts.mixed_passage(rng), vector)
+                    for ordinal, vector in enumerate(vectors[first : first + CHUNKS_PER_DOCUMENT])
+                ]
+                if rows:
+                    await _insert(session, caller, space.id, rows, name=f"document-{first}.md")
+                    chunk_ids += [str(row.id) for row in rows]
+    await database.close()
+    return Filled(slug, chunk_ids, vectors, size / (time.perf_counter() - started))
+
+
+def _row(ids: analysis.TermIds, ordinal: int, text: str, vector: Matrix) -> IndexedChunk:
+    terms = ids.of(analysis.terms_of(text))
+    distinct, frequencies = analysis.count(terms)
+    return IndexedChunk(
+        id=ChunkId(uuid7()),
+        ordinal=ordinal,
+        start=ordinal * 1000,
+        end=ordinal * 1000 + len(text),
+        page=None,
+        heading_path=(),
+        tokens=len(terms) * 2,
+        sha256=uuid7().bytes * 2,
+        text=text,
+        embedding=vector_literal(vector),
+        length=len(terms),
+        terms=distinct,
+        frequencies=frequencies,
+    )
+
+
+async def _insert(session: Any, caller: Caller, space_id: Any, rows: list[IndexedChunk], *, name: str) -> None:
+    version = Version(VersionId(uuid7()), DocumentId(uuid7()), 1, name, "text/markdown", 1, uuid7().hex * 2)
+    await store_documents.insert_document(
+        session,
+        caller,
+        version.document_id,
+        version=version,
+        tags=[],
+        metadata={},
+        access=Access.WORKSPACE,
+        owner_id=None,
+        readers=[WORKSPACE_PRINCIPAL],
+    )
+    await store_chunks.insert_chunks(
+        session,
+        caller,
+        version.document_id,
+        version.id,
+        space_id=space_id,
+        readers=[WORKSPACE_PRINCIPAL],
+        chunks=rows,
+    )
+    await store_chunks.finish_version(
+        session, caller, version.document_id, version.id, title=None, pages=None, chunks=len(rows)
+    )
+
+
+def analyze(url: str) -> None:
+    """Bring the planner's statistics up to date, as autovacuum does a minute after a large ingest."""
+
+    async def run() -> None:
+        from sqlalchemy import text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        from ragecho.platform.database.engine import driver_url
+
+        engine = create_async_engine(driver_url(url), isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(text("vacuum analyze"))
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+def ask(server: Server, key: str, questions: list[str], *, clients: int, mode: str = "hybrid") -> Load:
+    """Search for every question, ten passages each."""
+    payloads = [{"query": question, "k": 10, "mode": mode} for question in questions]
+    return post_all(server.url, key, PATH, payloads, clients=clients)
+
+
+def recall_at_10(load: Load, questions: Matrix, filled: Filled) -> float:
+    """Return the share of the exact ten nearest chunks that the answers hold."""
+    hits = 0
+    for body, question in zip(load.bodies, questions, strict=True):
+        nearest = np.argpartition(-(filled.vectors @ question), 10)[:10]
+        wanted = {filled.chunk_ids[index] for index in nearest}
+        hits += len(wanted & {passage["chunk_id"] for passage in json.loads(body)["results"]})
+    return hits / (10 * len(questions))
+
+
+def measure(sizes: list[int], requests: int) -> dict[str, Any]:
+    """Return latencies and recall for every size."""
+    texts, rng = load_texts(), random.Random(7)
+    pool = asyncio.run(embed_pool(texts))
+    rows: list[dict[str, Any]] = []
+    with scratch() as folder, serving(Path(folder)) as server:
+        address = running_server(folder)
+        assert address is not None
+        for size in sizes:
+            filled = asyncio.run(fill(address.owner_url, texts, pool, size))
+            analyze(address.owner_url)
+            key = server.key(filled.slug, "read")
+            ask(server, key, texts.fresh_questions(30, rng), clients=2)
+            for mode, clients in (("hybrid", 1), ("hybrid", 8), ("vector", 1), ("lexical", 1)):
+                questions = texts.fresh_questions(requests, rng)
+                load = ask(server, key, questions, clients=clients, mode=mode)
+                row = {"chunks": size, "mode": mode, "clients": clients, **load.summary(), "recall@10": None}
+                if mode == "vector":
+                    vectors = asyncio.run(embed_questions(questions))
+                    row["recall@10"] = round(recall_at_10(load, vectors, filled), 4)
+                rows.append(row | {"filled_chunks_per_second": round(filled.chunks_per_second)})
+    return {"texts": texts.source, "threads": usable_threads(0), "rows": rows}
+
+
+def main() -> None:
+    """Measure, print and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="10000,100000", help="chunks in a workspace, comma separated")
+    parser.add_argument("--requests", type=int, default=300)
+    arguments = parser.parse_args()
+    results = measure([int(size) for size in arguments.sizes.split(",")], arguments.requests)
+    show(f"Search over HTTP (texts from {results['texts']}; the question's embedding included)", results["rows"])
+    write_report("search", results)
+
+
+if __name__ == "__main__":
+    main()
