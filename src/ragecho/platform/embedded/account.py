@@ -19,6 +19,7 @@ from ragecho.kernel.errors import ConfigurationError
 _PREFERRED_ACCOUNTS = ("postgres", "nobody", "daemon")
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
+_CAP_SETPCAP = 8  # needed to keep another
 UNCHANGED = -1
 
 
@@ -70,7 +71,7 @@ def needed_capability(account: Account, directories: Iterable[Path], programs: I
     held = _effective_capabilities()
     wanted = (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if may_run else (_CAP_DAC_OVERRIDE,)
     for capability in wanted:
-        if held >> capability & 1:
+        if held >> capability & held >> _CAP_SETPCAP & 1:
             return capability
     raise ConfigurationError(
         "the account that runs PostgreSQL for root cannot reach the data directory or the installed programs; start "

@@ -14,7 +14,8 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
@@ -43,7 +44,8 @@ def _keep_only(libc: ctypes.CDLL, capability: int) -> None:
 
 def _become(libc: ctypes.CDLL, uid: int, gid: int, capability: int) -> None:
     if sys.platform == "linux" and capability != _UNCHANGED:
-        _prctl(libc, _PR_SET_KEEPCAPS, 1)
+        # Without this access(2), by which PostgreSQL looks for its own programs, would ignore the kept capability.
+        _prctl(libc, _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
