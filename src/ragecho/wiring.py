@@ -15,6 +15,7 @@ from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
 from ragecho.ports.generator import Generator
+from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.reranker import Reranker
 from ragecho.ports.token_verifier import TokenVerifier
 
@@ -40,6 +41,7 @@ class Services:
     search: "PassageSearch"
     ask: "AskFlow"
     uploads: "Uploads"
+    renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
 
 
@@ -136,6 +138,7 @@ def build_services(settings: Settings) -> Services:
     """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
     from ragecho.ask.flow import AskFlow
     from ragecho.audit.store import AnswerRecords
+    from ragecho.engines.parsing import SandboxedParser
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
@@ -154,6 +157,7 @@ def build_services(settings: Settings) -> Services:
         search=search,
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
+        renderer=SandboxedParser(max_concurrency=1),
         verifiers=(ApiKeyVerifier(database),),
     )
 

@@ -90,6 +90,20 @@ def test_scripts_of_a_page_are_not_text(client: httpx.Client, harbour: dict[str,
     assert "Petrol must be ordered" in text
 
 
+def test_a_cited_page_is_shown_with_its_words_marked(client: httpx.Client, harbour: dict[str, str]) -> None:
+    answer = client.post("/api/v1/ask", json={"question": "How many tonnes can the crane carry?"}).json()
+    citation = answer["citations"][0]
+    page = f"/api/v1/documents/{citation['document_id']}/pages/{citation['page']}.png"
+    plain = client.get(page, params={"width": 600})
+    marked = client.get(page, params={"width": 600, "highlight": f"{citation['start']}-{citation['end']}"})
+    assert plain.headers["content-type"] == marked.headers["content-type"] == "image/png"
+    assert plain.content[:4] == marked.content[:4] == b"\x89PNG"
+    assert plain.content != marked.content
+    assert client.get(f"/api/v1/documents/{citation['document_id']}/pages/99.png").status_code == 404
+    assert client.get(f"/api/v1/documents/{harbour['handbook.md']}/pages/1.png").status_code == 404
+    assert client.get(page, params={"highlight": "x"}).status_code == 422
+
+
 def test_the_same_bytes_again_are_the_same_document(client: httpx.Client, harbour: dict[str, str]) -> None:
     (again,) = upload(client, ("copy.md", HANDBOOK))
     assert again["duplicate_of"] == harbour["handbook.md"] == again["id"]

@@ -29,6 +29,7 @@ def theirs(server: Server) -> Iterator[dict[str, str]]:
             "answer_id": answer["id"],
             "key_id": keys[0]["id"],
             "workspace": "theirs",
+            "page": "1",
         }
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from ragecho.kernel.caller import Access, Caller, Scope
@@ -20,14 +20,22 @@ from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
 from ragecho.platform.telemetry import get_logger
 from ragecho.ports.blobs import BlobStore
+from ragecho.ports.page_renderer import PageRenderer
+from ragecho.ports.parser import ParseLimits
 from ragecho.ports.reranker import Reranker
 
 log = get_logger(__name__)
 
+# A citation is some sentences; more than this is not looked for on a page.
+MAX_MARKED = 5_000
+RENDER_LIMITS = ParseLimits(cpu_seconds=15, wall_seconds=20.0)
+
 Status = Literal["queued", "processing", "ready", "failed"]
 
 
-def build_documents_router(database: Database, blobs: BlobStore, authenticate: Authenticate) -> APIRouter:
+def build_documents_router(
+    database: Database, blobs: BlobStore, renderer: PageRenderer, authenticate: Authenticate
+) -> APIRouter:
     """Return the routes that read, change and delete documents."""
     router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
     Reading = Annotated[Caller, Depends(authenticate)]
@@ -112,6 +120,41 @@ def build_documents_router(database: Database, blobs: BlobStore, authenticate: A
         if text is None:
             raise NotFound("This document has no text yet.", status=document.status)
         return PlainTextResponse(text)
+
+    @router.get(
+        "/{document_id}/pages/{page}.png",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}, "description": "The page as a picture."}},
+    )
+    async def get_page_picture(
+        caller: Reading,
+        document_id: UUID,
+        page: Annotated[int, Path(ge=1, le=100_000)],
+        highlight: Annotated[
+            str | None, Query(pattern=r"^\d{1,9}-\d{1,9}$", description="start-end of a citation, to mark its words.")
+        ] = None,
+        width: Annotated[int, Query(ge=100, le=3000)] = 1200,
+    ) -> Response:
+        """Return a page of a PDF as a picture, with the cited words marked."""
+        caller.require(Scope.READ)
+        quotes: list[str] = []
+        async with database.transaction(caller) as session:
+            document = await service.get_document(caller, session, DocumentId(document_id))
+            if highlight and document.current_version_id is not None:
+                start, end = (int(part) for part in highlight.split("-"))
+                words = await store_documents.version_text(
+                    session,
+                    caller,
+                    document.current_version_id,
+                    start=start,
+                    end=max(start, min(end, start + MAX_MARKED)),
+                )
+                quotes = [words] if words and words.strip() else []
+        if document.pages is None or page > document.pages or not document.filename.lower().endswith(".pdf"):
+            raise NotFound("This document has no such page to show.", pages=document.pages)
+        async with blobs.local_path(caller.workspace_id, document.sha256) as path:
+            picture = await renderer.render_page(path, page=page, width=width, quotes=quotes, limits=RENDER_LIMITS)
+        return Response(picture, media_type="image/png", headers={"Cache-Control": "private, no-store"})
 
     @router.get("/{document_id}/chunks")
     async def list_chunks(caller: Reading, document_id: UUID, paging: PageParams) -> Page[ChunkOut]:

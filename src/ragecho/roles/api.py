@@ -38,6 +38,7 @@ def build_app(services: Services) -> FastAPI:
         await services.embedder.embed_query("warm up")
         log.info("api.ready", pid=os.getpid())
         yield
+        await services.renderer.close()
         await services.database.close()
 
     return create_app(
@@ -80,7 +81,7 @@ def _routers(services: Services) -> list[APIRouter]:
 
     return [
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
-        build_documents_router(database, services.blobs, authenticate),
+        build_documents_router(database, services.blobs, services.renderer, authenticate),
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
