@@ -106,7 +106,7 @@ class PassageSearch:
             state = (await session.execute(INDEX_STATE, {"workspace_id": caller.workspace_id})).mappings().first()
             if state is None:
                 raise NotFound("There is no such workspace.")
-            statement = search_statement(
+            statement, names = search_statement(
                 str(mode),
                 dimensions=state["dimensions"],
                 is_exact=state["chunks"] < tuning.exact_below_chunks,
@@ -127,7 +127,6 @@ class PassageSearch:
                 "documents": list(wanted.documents) if wanted.documents is not None else None,
                 "candidate_cap": tuning.candidate_cap,
             }
-            names = statement.compile().params
             found = await session.execute(statement, {name: parameters[name] for name in names})
             return found.mappings().all()
 

@@ -70,8 +70,8 @@ def search_statement(
     vector_weight: float,
     lexical_weight: float,
     k: int,
-) -> TextClause:
-    """Return the statement of one search; `mode` is hybrid, vector or lexical."""
+) -> tuple[TextClause, frozenset[str]]:
+    """Return the statement of one search and its parameters' names; `mode` is hybrid, vector or lexical."""
     sides, parts, joins = [], [], []
     if mode != "lexical":
         distance = _EXACT if is_exact else _GRAPH.format(dimensions=dimensions)
@@ -90,7 +90,7 @@ def search_statement(
         sides.append(_LEXICAL)
         parts.append(_SIDE_SCORE.format(weight=lexical_weight, k=k, side="lexical"))
         joins.append("left join lexical_side l on l.chunk_id = c.id")
-    return text(
+    statement = text(
         _SELECT.format(
             sides=",".join(sides),
             parts=" union all ".join(parts),
@@ -99,6 +99,7 @@ def search_statement(
             score_joins="\n    ".join(joins),
         )
     )
+    return statement, frozenset(statement.compile().params)
 
 
 INDEX_STATE = text("""

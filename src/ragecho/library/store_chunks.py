@@ -29,6 +29,9 @@ INSERT_TERMS = text("""
     insert into chunk_terms (workspace_id, chunk_id, document_id, space_id, readers, length, terms, frequencies, weights)
     values (:workspace_id, :id, :document_id, :space_id, :readers, :length, :terms, :frequencies,
             ragecho_bm25_weights(cast(:terms as int[]), cast(:frequencies as smallint[]), cast(:length as int), cast(:average_length as real)))""")
+INSERTS = tuple(
+    (statement, tuple(statement.compile().params)) for statement in (INSERT_CHUNK, INSERT_VECTOR, INSERT_TERMS)
+)
 # Sorted, so that two transactions never wait for each other in a ring; the workspace's lock makes them follow anyway.
 COUNT_TERMS = text("""
     insert into term_frequencies as f (workspace_id, space_id, term, chunks)
@@ -109,8 +112,7 @@ async def insert_chunks(
         }
         for chunk in chunks
     ]
-    for statement in (INSERT_CHUNK, INSERT_VECTOR, INSERT_TERMS):
-        names = set(statement.compile().params)
+    for statement, names in INSERTS:
         await session.execute(statement, [{name: row[name] for name in names} for row in rows])
     await session.execute(
         COUNT_TERMS, {"workspace_id": caller.workspace_id, "space_id": space_id, "documents": [document_id]}
