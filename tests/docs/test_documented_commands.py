@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -99,17 +100,24 @@ def model_server() -> Iterator[int]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def external_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server that plays the external one."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("external")) as postgres:
-        yield postgres
+@contextmanager
+def external_postgres(page: Path, folder: Path) -> Iterator[list[tuple[re.Pattern[str], str]]]:
+    """Run a server that plays db.example.com, for a page that names it; yields what to write instead of the address."""
+    if "@db.example.com/" not in page.read_text(encoding="utf-8"):
+        yield []
+        return
+    with EmbeddedPostgres(folder / "external") as postgres:
+        server = postgres.address
+        yield [
+            (
+                re.compile(r"postgresql://(\w+)(?::[^@]*)?@db\.example\.com/(\w+)"),
+                rf"postgresql://\1@/\2?host={server.socket_dir}&port={server.port}",
+            )
+        ]
 
 
 @pytest.fixture(scope="module")
-def newcomer(
-    tmp_path_factory: pytest.TempPathFactory, external_postgres: EmbeddedPostgres, model_server: int
-) -> Iterator[Reader]:
+def newcomer(tmp_path_factory: pytest.TempPathFactory, model_server: int) -> Iterator[Reader]:
     """Someone with a fresh clone and nothing else set."""
     if any(missing_files(default_model_dir(), spec) for spec in default_models()):
         pytest.skip("the model weights are not here; `ragecho models fetch` brings them")
@@ -120,7 +128,6 @@ def newcomer(
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAGECHO_")}
     if "RAGECHO_MODEL_DIR" in os.environ:
         kept["RAGECHO_MODEL_DIR"] = os.environ["RAGECHO_MODEL_DIR"]
-    server = external_postgres.address
     reader = Reader(
         folder=folder,
         state=folder.parent / f"{folder.name}.state",
@@ -143,10 +150,6 @@ def newcomer(
                 (re.compile(rf"(?<=127\.0\.0\.1:){port}\b|(?<=--port ){port}\b"), str(real))
                 for port, real in ports.items()
             ),
-            (
-                re.compile(r"postgresql://(\w+)(?::[^@]*)?@db\.example\.com/(\w+)"),
-                rf"postgresql://\1@/\2?host={server.socket_dir}&port={server.port}",
-            ),
         ],
     )
     yield reader
@@ -168,11 +171,12 @@ def test_the_readme_works_as_written(settled: Reader) -> None:
 def test_a_guide_works_as_written(page: Path, settled: Reader, tmp_path: Path) -> None:
     state = tmp_path / "state"
     shutil.copy(settled.state, state)
-    reader = Reader(settled.folder, state, settled.environment, settled.replacements)
-    try:
-        reader.follow(page)
-    finally:
-        reader.stop()
+    with external_postgres(page, tmp_path) as replacements:
+        reader = Reader(settled.folder, state, settled.environment, [*settled.replacements, *replacements])
+        try:
+            reader.follow(page)
+        finally:
+            reader.stop()
 
 
 @pytest.mark.parametrize("block", SKIPPED, ids=str)
