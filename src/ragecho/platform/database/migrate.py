@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from ragecho.kernel.errors import ConfigurationError, Unavailable
@@ -27,7 +28,17 @@ def upgrade(url: str) -> str:
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except (ProgrammingError, psycopg.errors.InsufficientPrivilege) as error:
+            refused = error.orig if isinstance(error, ProgrammingError) else error
+            if not isinstance(refused, psycopg.errors.InsufficientPrivilege):
+                raise
+            raise ConfigurationError(
+                f"The database user may not do what the migrations need ({str(refused).splitlines()[0]}). It needs CREATEROLE"
+                " and must own the database; where the extension is missing, a superuser runs 'create extension vector'"
+                " in it once. RAGECHO_DATABASE_OWNER_URL names another user for migrations."
+            ) from error
         connection.commit()
         return _revision(connection) or ""
 

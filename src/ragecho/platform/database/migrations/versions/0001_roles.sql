@@ -11,9 +11,10 @@ begin
       execute format('create role %I nologin nosuperuser nobypassrls', role_name);
     exception when duplicate_object or unique_violation then null; -- another database of this server made it
     end;
-    -- The migrating user must be a member to hand functions over, and to run the application with `role=ragecho_app`.
-    if not pg_has_role(current_user, role_name, 'member') then
-      execute format('grant %I to current_user', role_name);
+    -- The migrating user hands functions over to these roles and runs the application as ragecho_app: it must be able to
+    -- become them, which making them alone does not allow. It inherits nothing.
+    if not pg_has_role(current_user, role_name, 'set') then
+      execute format('grant %I to current_user with set true, inherit false', role_name);
     end if;
   end loop;
 end
