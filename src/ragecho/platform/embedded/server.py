@@ -88,6 +88,9 @@ class EmbeddedPostgres:
         postmaster, self._postmaster = self._postmaster, None
         if postmaster is not None:
             postmaster.stop()
+            if not self._layout.socket_dir.is_relative_to(self._layout.data_dir):
+                with contextlib.suppress(OSError):
+                    self._layout.socket_dir.rmdir()
         self._lock.release()
         atexit.unregister(self.stop)
 
