@@ -96,7 +96,8 @@ def run_suites(
             key = f"{suite.name}/{mode}"
             if is_gate and key not in known:
                 raise CliError(f"There is no baseline for {key}; make one with --set-baseline.")
-            result = _run(own, suite, mode, limit=limit, is_kept=is_kept)
+            corpus = next(other.name for other in loaded if other.documents == suite.documents)
+            result = _run(own, suite, mode, corpus=corpus, limit=limit, is_kept=is_kept or not is_in_database)
             record = trend.record_of(result, mode=mode, settings=_recorded(own, limit))
             trend.append(record_file, record)
             records.append(record)
@@ -151,12 +152,14 @@ def _data_folder(given: Path | None) -> Path | None:
     return DEFAULT_DATA if DEFAULT_DATA.is_dir() else None
 
 
-def _run(settings: "Settings", suite: "Suite", mode: Mode, *, limit: int | None, is_kept: bool) -> "Result":
+def _run(
+    settings: "Settings", suite: "Suite", mode: Mode, *, corpus: str, limit: int | None, is_kept: bool
+) -> "Result":
     from ragecho.evals.run import evaluate
     from ragecho.roles.evaluation import product
 
     async def work(on_progress: "Progress") -> "Result":
-        async with product(settings, suite.name, mode=mode, is_kept=is_kept) as system:
+        async with product(settings, corpus, mode=mode, is_kept=is_kept) as system:
             return await evaluate(system, suite, limit=limit, on_progress=on_progress)
 
     with _progress(suite.name) as on_progress:

@@ -18,6 +18,8 @@ TOLERANCE = 0.005
 SIGNIFICANCE = 0.05
 PERMUTATIONS = 20_000
 BASELINES = "baselines.json"
+# Baselines are stored with three digits; a smaller difference is none.
+ROUNDING = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def loss_p_value(differences: np.ndarray[Any, np.dtype[np.float64]], *, seed: in
 
     Under the null hypothesis each question's difference may as well have the other sign.
     """
-    changed = differences[np.abs(differences) > 1e-9]  # noqa: PLR2004 - equal but for rounding
+    changed = differences[np.abs(differences) > ROUNDING]
     if not len(changed) or changed.sum() >= 0:
         return 1.0
     generator = np.random.default_rng(seed)

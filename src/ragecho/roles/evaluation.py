@@ -76,11 +76,11 @@ def _folder(keep_in: Path | None) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def product(settings: Settings, suite: str, *, mode: str, is_kept: bool) -> AsyncIterator["Product"]:
-    """Yield the product with a workspace `eval-SUITE`; its documents are removed at the end unless kept."""
+async def product(settings: Settings, corpus: str, *, mode: str, is_kept: bool) -> AsyncIterator["Product"]:
+    """Yield the product with a workspace `eval-CORPUS`; its documents are removed at the end unless kept."""
     services = build_services(settings)
     try:
-        workspace = f"eval-{re.sub(r'[^a-z0-9]+', '-', suite.lower()).strip('-')}"[:63]
+        workspace = f"eval-{re.sub(r'[^a-z0-9]+', '-', corpus.lower()).strip('-')}"[:63]
         caller = await _caller(services, settings, workspace)
         made = Product(services, settings, caller, SearchMode(mode))
         yield made
@@ -178,6 +178,8 @@ class Product:
             on_progress("uploading", number, total)
 
     async def _work(self, runner: JobRunner, total: int, goal: int, on_progress: Progress) -> None:
+        if not await self._open_jobs():
+            return  # all of it was there from a run before
         work = asyncio.create_task(runner.run())
         try:
             while (left := await self._open_jobs()) and not work.done():
