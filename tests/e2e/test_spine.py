@@ -171,13 +171,17 @@ def test_the_command_line_answers_with_a_citation(server: Server, key: str, harb
     assert "twelve tonnes" in shown
 
 
-def test_metrics_health_and_openapi_are_served(server: Server) -> None:
+def test_metrics_health_and_openapi_are_served(server: Server, harbour: dict[str, str], client: httpx.Client) -> None:
+    client.post("/api/v1/ask", json={"question": "When is diesel sold?"})
     with server.client() as anonymous:
         assert anonymous.get("/health").json() == {"status": "ok"}
         ready = anonymous.get("/health/ready").json()
         assert ready["status"] == "ready"
         assert ready["checks"]["database"]["latency_ms"] >= 0
-        assert "http_requests_total" in anonymous.get("/metrics").text
+        metrics = anonymous.get("/metrics").text
+        assert 'ragecho_answers_total{outcome="answered"}' in metrics
+        assert 'ragecho_search_seconds_count{step="query"}' in metrics
+        assert 'http_requests_total{method="POST",route="/api/v1/ask",status="200"}' in metrics
         assert anonymous.get("/openapi.json").json()["openapi"].startswith("3.1")
         assert anonymous.get("/health", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
 

@@ -42,6 +42,7 @@ from ragecho.kernel.errors import GenerationFailed, NotFound
 from ragecho.kernel.ids import AnswerId, uuid7
 from ragecho.library.model import SearchFilter
 from ragecho.platform.telemetry import current_trace_id, get_logger, span
+from ragecho.platform.telemetry.metrics import count_answer
 from ragecho.ports.embedder import Embedder
 from ragecho.ports.generator import Generator
 from ragecho.ports.reranker import Reranker
@@ -136,6 +137,7 @@ class AskFlow:
             answer = self._finished(work)
             with work.step("record"):
                 await self._records.record(caller, self._record(work, answer))
+        count_answer("refused" if answer.is_refused else "answered")
         log.info(
             "answer.refused" if answer.is_refused else "answer.generated",
             model=answer.model,

@@ -23,7 +23,7 @@ from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import Job
 from ragecho.platform.telemetry import get_logger, span
-from ragecho.platform.telemetry.metrics import observe_ingest_stage
+from ragecho.platform.telemetry.metrics import count_embedded, observe_ingest_stage
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder, Vectors
 from ragecho.ports.parser import Parser
@@ -151,6 +151,7 @@ class IngestFlow:
                 await self._report(caller, job, "embedding", 0.2 + 0.75 * first / len(chunks))
             texts = [piece.embedded_text for piece in chunks[first : first + PIECE_CHUNKS]]
             pieces.append(await self._embedder.embed_passages(texts))
+            count_embedded(self._embedder.model, len(texts))
         return np.concatenate(pieces)
 
     async def _index(

@@ -17,6 +17,7 @@ from ragecho.library.model import SearchFilter
 from ragecho.library.search_sql import INDEX_STATE, search_statement
 from ragecho.platform.database import Database, Row
 from ragecho.platform.telemetry import span
+from ragecho.platform.telemetry.metrics import observe_search
 from ragecho.ports.embedder import Embedder, Vectors
 
 
@@ -85,6 +86,8 @@ class PassageSearch:
             "query": (done - embedded) * 1e3,
             "total": (done - started) * 1e3,
         }
+        for step, milliseconds in timings.items():
+            observe_search(step, milliseconds / 1e3)
         return Found([_passage(row) for row in rows], {name: round(value, 3) for name, value in timings.items()})
 
     async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
