@@ -69,6 +69,7 @@ def build_database(settings: Settings, *, role: str) -> Database:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         application_name=f"ragecho {role}",
+        is_preparing=settings.database_prepare,
     )
     instrument_engine(database.engine)
     return database

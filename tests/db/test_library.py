@@ -213,3 +213,15 @@ async def test_a_document_without_a_single_index_term_is_stored_and_found_by_mea
     assert {passage.document_id for passage in found.passages} == {document_id}
     async with database.transaction(tenant.member()) as session:
         await service.delete_document(tenant.member(), session, document_id)
+
+
+async def test_prepared_statements_can_be_switched_off(owner_url: str) -> None:
+    plain = Database(owner_url, pool_size=1, is_preparing=False)
+    try:
+        async with plain.anonymous() as session:
+            for _ in range(8):
+                await session.execute(text("select 1"))
+            prepared = await session.execute(text("select count(*) from pg_prepared_statements"))
+            assert prepared.scalar_one() == 0
+    finally:
+        await plain.close()

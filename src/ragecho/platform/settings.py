@@ -17,7 +17,7 @@ class Environment(StrEnum):
 
 
 class Settings(BaseSettings):
-    """Everything configurable. Field descriptions become `.env.example` and the settings reference."""
+    """What every role reads."""
 
     model_config = SettingsConfigDict(env_prefix="RAGECHO_", env_file=".env", extra="ignore")
 
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         None, description="URL of a user that may change tables, for migrations; default DATABASE_URL."
     )
     database_pool_size: int = Field(10, ge=1, description="Connections per process.")
+    database_prepare: bool = Field(
+        True, description="Prepared statements; switch them off behind a proxy that pools transactions."
+    )
     blob_url: str | None = Field(
         None, description="Where original files are kept: file:///path; default DATA_DIR/blobs."
     )

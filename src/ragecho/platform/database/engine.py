@@ -1,7 +1,6 @@
 """Connections and transactions. A session comes only from `transaction(caller)`: no query runs without a caller."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -46,7 +45,9 @@ def array_literal(values: tuple[str, ...]) -> str:
 class Database:
     """A pool of connections that run as `ragecho_app`, whoever logged in."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, application_name: str = "ragecho") -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, application_name: str = "ragecho", is_preparing: bool = True
+    ) -> None:
         parsed = driver_url(url)
         # The start-up parameter makes the role the session's own default: RESET ROLE leads back to it.
         options: dict[str, Any] = {"application_name": application_name}
@@ -63,7 +64,8 @@ class Database:
             json_deserializer=orjson.loads,
             hide_parameters=True,  # they are content, and errors are logged
         )
-        event.listen(self.engine.sync_engine, "connect", _prepare_early)
+        if not is_preparing:
+            event.listen(self.engine.sync_engine, "connect", _never_prepare)
 
     @asynccontextmanager
     async def transaction(self, caller: Caller) -> AsyncIterator[AsyncConnection]:
@@ -134,7 +136,6 @@ def _settings_of(caller: Caller) -> dict[str, str]:
     }
 
 
-def _prepare_early(dbapi_connection: Any, _record: object) -> None:
-    # Behind a transaction-pooling proxy prepared statements break; there they are switched off by the environment.
-    if os.environ.get("RAGECHO_DATABASE_PREPARE", "on") == "off":
-        dbapi_connection.prepare_threshold = None
+def _never_prepare(dbapi_connection: Any, _record: object) -> None:
+    # A prepared statement lives in one server connection; a proxy that pools transactions changes it underneath.
+    dbapi_connection.driver_connection.prepare_threshold = None
