@@ -152,6 +152,20 @@ def _pss_bytes(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
+def cpu_of_tree(pid: int) -> dict[str, float]:
+    """Return the CPU seconds that each role of the process tree has used so far."""
+    found: dict[str, float] = {}
+    root = psutil.Process(pid)
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            role, times = _role_of(process, root), process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        # What ended children used is counted with their parent.
+        found[role] = found.get(role, 0.0) + times.user + times.system + times.children_user + times.children_system
+    return found
+
+
 class MemoryWatch:
     """Samples a process tree in the background; `peak` is the sample with the largest total."""
 
