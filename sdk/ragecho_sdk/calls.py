@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, Union
 from urllib.parse import quote
 
+from ragecho_sdk.errors import EchoError
 from ragecho_sdk.models import (
     Answer,
     Chunk,
@@ -59,6 +60,9 @@ def _nothing(_: Any) -> None:
 
 
 def _segment(value: str) -> str:
+    if not value:
+        # An empty segment would turn the call into the one that lists everything.
+        raise EchoError("An id is needed; an empty one was given.")
     return quote(value, safe="")
 
 

@@ -15,6 +15,8 @@ from ragecho.kernel.errors import ConfigurationError, Unavailable
 
 APP_ROLE = "ragecho_app"
 RECONNECT_SECONDS = 10.0
+# Searching the vector graph: a list as long as recall needs, and going on where a filter or a policy took results away.
+GRAPH_SETTINGS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order"}
 
 # One statement for all settings; `true` makes each end with the transaction, so a pooled connection carries nothing on.
 SET_CALLER = text("""
@@ -49,10 +51,14 @@ class Database:
         self, url: str, *, pool_size: int = 10, application_name: str = "ragecho", is_preparing: bool = True
     ) -> None:
         parsed = driver_url(url)
-        # The start-up parameter makes the role the session's own default: RESET ROLE leads back to it.
-        options: dict[str, Any] = {"application_name": application_name}
+        settings = dict(GRAPH_SETTINGS)
         if parsed.username != APP_ROLE:
-            options["options"] = f"-c role={APP_ROLE}"
+            # As a start-up parameter the role is the session's own default: RESET ROLE leads back to it.
+            settings["role"] = APP_ROLE
+        options: dict[str, Any] = {
+            "application_name": application_name,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        }
         self.url = url
         self.engine: AsyncEngine = create_async_engine(
             parsed,
