@@ -225,3 +225,11 @@ async def test_prepared_statements_can_be_switched_off(owner_url: str) -> None:
             assert prepared.scalar_one() == 0
     finally:
         await plain.close()
+
+
+async def test_every_connection_searches_the_graph_with_iterative_scan(database: Database, tenant: Tenant) -> None:
+    async with database.transaction(tenant.member()) as session:
+        shown = await session.execute(
+            text("select current_setting('hnsw.iterative_scan'), current_setting('hnsw.ef_search')::int")
+        )
+        assert tuple(shown.one()) == ("relaxed_order", 200)

@@ -48,7 +48,10 @@ async def test_an_ordinary_owner_migrates_and_sees_no_tenant_rows(ordinary_owner
     run(
         superuser,
         "create extension vector",
-        *(f"grant {role} to {name} with set true, inherit false" for role in ("ragecho_app", "ragecho_lexical", "ragecho_login")),
+        *(
+            f"grant {role} to {name} with set true, inherit false"
+            for role in ("ragecho_app", "ragecho_lexical", "ragecho_login")
+        ),
     )
     revision = upgrade(owner)
     assert upgrade(owner) == revision
