@@ -126,6 +126,7 @@ def _prepare(settings: Settings, environment: dict[str, str], postgres: Embedded
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    listener = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -136,6 +137,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         listener.listen(2048)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --host, --port or RAGECHO_PORT."
         ) from error
