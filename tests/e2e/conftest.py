@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,11 +85,13 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Server]:
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            server.log.append(line)
-            if line.startswith(READY):
-                server.url = line.removeprefix(READY).strip()
-                is_ready.set()
+        # After the whole tree was killed, a child on its way out may hold the pipe longer than we care to read it.
+        with suppress(ValueError):
+            for line in process.stdout:
+                server.log.append(line)
+                if line.startswith(READY):
+                    server.url = line.removeprefix(READY).strip()
+                    is_ready.set()
         is_ready.set()
 
     reader = threading.Thread(target=read, daemon=True)

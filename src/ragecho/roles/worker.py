@@ -14,6 +14,9 @@ from ragecho.wiring import ingest_flow
 
 log = get_logger(__name__)
 
+# Longer than a running job is waited for, shorter than the supervisor waits before it kills.
+STOP_SECONDS = 10.0
+
 
 def run(settings: Settings, queues: tuple[str, ...] | None = None) -> int:
     """Work until told to stop (SIGTERM, SIGINT); return the exit code. A lost database ends it with 1, to be restarted."""
@@ -37,8 +40,14 @@ async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
             database, {INGEST_JOB: flow.run}, give_up=flow.give_up, concurrency=IngestSettings().worker_concurrency
         )
         work = asyncio.create_task(runner.run(queues=queues, on_ready=_announce))
+
+        def stop() -> None:
+            work.cancel()
+            # With the database gone, an orderly end would wait for it. What is left undone is handed out again anyway.
+            loop.call_later(STOP_SECONDS, os._exit, 1)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
+            loop.add_signal_handler(number, stop)
         try:
             await work
         except asyncio.CancelledError:
