@@ -207,7 +207,9 @@ class Background:
     def stop(self) -> None:
         """Do what Ctrl-C does: the terminal's whole process group is told."""
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGINT)
+            # In the background of a script everything inherits an ignored SIGINT; nothing would stop for it there.
+            is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.killpg(self._process.pid, signal.SIGTERM if is_ignored else signal.SIGINT)
             try:
                 self._process.wait(60)
             except subprocess.TimeoutExpired:
