@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from ragecho.engines.fakes import FakeEmbedder
-from ragecho.kernel.caller import Caller, Scope, user_principal
+from ragecho.kernel.authorization import OrganizationRole, Scope, WorkspaceRole
+from ragecho.kernel.caller import Caller, user_principal
 from ragecho.kernel.ids import OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.platform.database import APP_ROLE, Database, allow_login, upgrade
@@ -65,6 +66,8 @@ class Tenant:
             ("workspace", "level:internal", *own),
             frozenset(Scope),
             user_id=user_id,
+            workspace_role=WorkspaceRole.ADMIN,
+            organization_role=OrganizationRole.OWNER,
         )
 
     def stranger(self) -> Caller:

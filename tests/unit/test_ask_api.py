@@ -13,7 +13,8 @@ from ragecho.ask.api import build_router
 from ragecho.ask.flow import AskFlow
 from ragecho.ask.settings import AskSettings
 from ragecho.audit.records import AnswerRecord
-from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.authorization import Scope, WorkspaceRole
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError, Unavailable
 from ragecho.kernel.ids import AnswerId, ChunkId, DocumentId, OrganizationId, VersionId, WorkspaceId, uuid7
 from ragecho.kernel.passages import Passage
@@ -22,7 +23,13 @@ from ragecho.library.search import Found, SearchMode
 from ragecho.platform.http.problems import on_echo_error
 from ragecho.ports.embedder import Vectors
 
-CALLER = Caller(OrganizationId(UUID(int=1)), WorkspaceId(UUID(int=2)), ("workspace",), frozenset({Scope.READ}))
+CALLER = Caller(
+    OrganizationId(UUID(int=1)),
+    WorkspaceId(UUID(int=2)),
+    ("workspace",),
+    frozenset({Scope.READ}),
+    workspace_role=WorkspaceRole.READER,
+)
 TEXT = "The canteen opens at noon. The notice period is three months."
 PASSAGE = Passage(
     chunk_id=ChunkId(uuid7()),

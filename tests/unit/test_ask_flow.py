@@ -18,7 +18,8 @@ from ragecho.ask.model import Answer, Answered, AskRequest, Cited, Event, Status
 from ragecho.ask.settings import AskSettings
 from ragecho.audit.records import AnswerRecord
 from ragecho.engines.generation.scripted import ScriptedGenerator
-from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, Scope
+from ragecho.kernel.authorization import Scope, WorkspaceRole
+from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller
 from ragecho.kernel.errors import Forbidden, GenerationFailed, InvalidInput, NotFound
 from ragecho.kernel.ids import (
     AnswerId,
@@ -43,6 +44,7 @@ CALLER = Caller(
     (WORKSPACE_PRINCIPAL,),
     frozenset({Scope.READ}),
     user_id=UserId(UUID(int=3)),
+    workspace_role=WorkspaceRole.READER,
 )
 
 

@@ -14,7 +14,8 @@ from ragecho.ask.flow import AskFlow
 from ragecho.ask.model import Answered, AskRequest, Cited, Event, PassagesFound, Status, Token
 from ragecho.ask.schemas import AnswerOut, AskIn, ChatIn, CitationOut, PassageOut, RecordOut
 from ragecho.ask.steps.guard import guard
-from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError
 from ragecho.kernel.ids import AnswerId
 from ragecho.platform.telemetry import get_logger
@@ -38,20 +39,20 @@ def build_router(flow: AskFlow, authenticate: Callable[..., Awaitable[Caller]]) 
     @router.post("/ask")
     async def ask(caller: Asking, body: AskIn) -> AnswerOut:
         """Answer a question from the documents that the caller may read, with citations, or refuse."""
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         return AnswerOut.of(await flow.ask(caller, body.to_request()))
 
     @router.post("/chat")
     async def chat(caller: Asking, body: ChatIn) -> AnswerOut:
         """Answer a question of a conversation. For now every question stands alone."""
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         answer = AnswerOut.of(await flow.ask(caller, body.to_request()))
         return answer.model_copy(update={"session_id": body.session_id})
 
     @router.post("/chat/stream", response_class=StreamingResponse, responses=_STREAM_RESPONSE)  # type: ignore[arg-type]  # a literal with int keys
     async def chat_stream(caller: Asking, body: ChatIn) -> StreamingResponse:
         """Answer a question as server-sent events; every sentence was checked before it is sent."""
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         request = body.to_request()
         # What is wrong with the request is a plain 4xx, not an event of a stream that already began with 200.
         guard(request.question)
@@ -63,7 +64,7 @@ def build_router(flow: AskFlow, authenticate: Callable[..., Awaitable[Caller]]) 
     @router.get("/answers/{answer_id}")
     async def get_answer(caller: Asking, answer_id: UUID) -> RecordOut:
         """Return the record of an answer that the caller asked for."""
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         return RecordOut.of_record(await flow.record_of(caller, AnswerId(answer_id)))
 
     return router

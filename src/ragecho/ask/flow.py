@@ -37,7 +37,8 @@ from ragecho.ask.windows import ScoredWindow
 from ragecho.ask.work import Work
 from ragecho.ask.writer import AnswerWriter, Emit, SourceWithdrawn
 from ragecho.audit.records import AnswerRecord, RetrievedPassage
-from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import GenerationFailed, NotFound
 from ragecho.kernel.ids import AnswerId, uuid7
 from ragecho.library.model import SearchFilter
@@ -115,7 +116,7 @@ class AskFlow:
 
     async def record_of(self, caller: Caller, answer_id: AnswerId) -> AnswerRecord:
         """Return the record of an answer that the caller asked for. Raises `NotFound`."""
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         record = await self._records.get(caller, answer_id)
         if record is None:
             raise NotFound("There is no such answer.")
@@ -123,7 +124,7 @@ class AskFlow:
 
     async def _answer(self, caller: Caller, request: AskRequest, emit: Emit) -> Answer:
         started = time.perf_counter()
-        caller.require(Scope.READ)
+        caller.require(Permission.ANSWERS_READ)
         work = Work(caller, request, guard(request.question), emit)
         generators = self._wanted(request.model)
         with span("ask") as current:

@@ -11,7 +11,7 @@ from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
 from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
 from ragecho.cli.settings import load_settings
-from ragecho.kernel.caller import Scope
+from ragecho.kernel.authorization import Scope
 from ragecho.platform.settings import Settings
 
 app = App(help="Create administrators and API keys on this machine.")

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from ragecho.ingest.schemas import AcceptedDocument, AcceptedDocuments, JobOut, QueuedDocuments
 from ragecho.ingest.service import Accepted, Labels, Uploads
-from ragecho.kernel.caller import Access, Caller, Scope
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId, JobId
 from ragecho.library import writing as library
@@ -37,7 +38,7 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
     ) -> AcceptedDocuments:
         """Take files in and process them in the background."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.DOCUMENTS_WRITE)
         if len(files) > max_files:
             raise InvalidInput(f"One request carries at most {max_files} files.")
         labels = Labels(access, _tags(tags), _metadata(metadata))
@@ -57,7 +58,7 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
     @router.put("/{document_id}/content", status_code=202)
     async def replace_document(caller: Writing, document_id: UUID, file: UploadFile) -> AcceptedDocument:
         """Upload a new version; the present one answers until the new one is ready."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.DOCUMENTS_WRITE)
         replaced = await uploads.replace(
             caller,
             DocumentId(document_id),
@@ -70,13 +71,13 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
     @router.post("/reindex", status_code=202)
     async def reindex_documents(caller: Writing) -> QueuedDocuments:
         """Process all documents again."""
-        caller.require(Scope.ADMIN)
+        caller.require(Permission.INDEX_ADMINISTER)
         return QueuedDocuments(queued=await uploads.reindex_all(caller))
 
     @router.post("/{document_id}/reindex", status_code=202)
     async def reindex_document(caller: Writing, document_id: UUID) -> AcceptedDocument:
         """Process a document again from its original bytes."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.DOCUMENTS_WRITE)
         return AcceptedDocument.of(await uploads.reindex(caller, DocumentId(document_id)))
 
     return router
@@ -88,7 +89,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
     Reading = Annotated[Caller, Depends(authenticate)]
 
     async def listed(caller: Caller, statuses: list[str] | None, paging: Paging) -> Page[JobOut]:
-        caller.require(Scope.READ)
+        caller.require(Permission.JOBS_READ)
         async with database.transaction(caller) as session:
             items, total = await jobs.list_jobs(
                 session, caller, statuses=statuses, limit=paging.limit, offset=paging.offset
@@ -108,7 +109,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
     @router.get("/{job_id}")
     async def get_job(caller: Reading, job_id: UUID) -> JobOut:
         """Return one job."""
-        caller.require(Scope.READ)
+        caller.require(Permission.JOBS_READ)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id))
         if job is None:
@@ -118,7 +119,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
     @router.post("/{job_id}/retry")
     async def retry_job(caller: Reading, job_id: UUID) -> JobOut:
         """Try a job that ended without success once more, from the start."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.JOBS_WRITE)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id), for_update=True)
             if job is None:
@@ -135,7 +136,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
     @router.post("/{job_id}/cancel")
     async def cancel_job(caller: Reading, job_id: UUID) -> JobOut:
         """Stop a job; its document is marked as failed unless an earlier version answers."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.JOBS_WRITE)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id), for_update=True)
             if job is None:

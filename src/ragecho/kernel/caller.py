@@ -3,17 +3,11 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
+from uuid import UUID
 
-from ragecho.kernel.errors import Forbidden
-from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId
-
-
-class Scope(StrEnum):
-    """What a credential may do. `WRITE` does not imply `READ`; keys name each one."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
+from ragecho.kernel.authorization import RULES, OrganizationRole, Permission, Scope, WorkspaceRole
+from ragecho.kernel.errors import Forbidden, WorkspaceArchived
+from ragecho.kernel.ids import ApiKeyId, GroupId, OrganizationId, UserId, WorkspaceId
 
 
 class Access(StrEnum):
@@ -26,11 +20,18 @@ class Access(StrEnum):
 
 
 WORKSPACE_PRINCIPAL = "workspace"
+INTERNAL_PRINCIPAL = "level:internal"
+EXTERNAL_PRINCIPAL = "level:external"
 
 
 def user_principal(user_id: UserId) -> str:
     """Return the principal of one person."""
     return f"user:{user_id}"
+
+
+def group_principal(group_id: GroupId) -> str:
+    """Return the principal of one group."""
+    return f"group:{group_id}"
 
 
 def readers_of(access: Access, *, owner_id: UserId | None) -> tuple[str, ...]:
@@ -42,8 +43,8 @@ def readers_of(access: Access, *, owner_id: UserId | None) -> tuple[str, ...]:
     by_access: dict[Access, tuple[str, ...]] = {
         Access.PRIVATE: (),
         Access.WORKSPACE: (WORKSPACE_PRINCIPAL,),
-        Access.INTERNAL: ("level:internal",),
-        Access.EXTERNAL: ("level:external", "level:internal"),
+        Access.INTERNAL: (INTERNAL_PRINCIPAL,),
+        Access.EXTERNAL: (EXTERNAL_PRINCIPAL, INTERNAL_PRINCIPAL),
     }
     return tuple(sorted({*owner, *by_access[access]}))
 
@@ -52,8 +53,10 @@ def readers_of(access: Access, *, owner_id: UserId | None) -> tuple[str, ...]:
 class Caller:
     """An authenticated party in one workspace.
 
-    `principals` are what documents' reader lists are matched against. `sees_all` is set only for Echo's own workers:
-    inside their workspace they handle documents that no person's principals need to match.
+    `principals` are what documents' reader lists are matched against: the workspace, the person, their groups, and one
+    of the two levels. The roles are the person's now, never wider than the credential. `sees_all` is set for Echo's own
+    workers and for an administrator's act on documents that others keep private, which is written to the audit log.
+    `grant_id` is the authorization that an access token came from; None for API keys.
     """
 
     organization_id: OrganizationId
@@ -63,17 +66,43 @@ class Caller:
     user_id: UserId | None = None
     api_key_id: ApiKeyId | None = None
     sees_all: bool = False
+    workspace_role: WorkspaceRole | None = None
+    organization_role: OrganizationRole | None = None
+    is_archived: bool = False
+    client_id: str | None = None
+    grant_id: UUID | None = None
 
     @classmethod
     def worker(cls, organization_id: OrganizationId, workspace_id: WorkspaceId) -> Self:
         """Return Echo's own worker in one workspace; never made from a request."""
-        return cls(organization_id, workspace_id, (), frozenset(Scope), sees_all=True)
+        return cls(
+            organization_id,
+            workspace_id,
+            (),
+            frozenset(Scope),
+            sees_all=True,
+            workspace_role=WorkspaceRole.ADMIN,
+        )
 
-    def require(self, scope: Scope) -> None:
-        """Raise `Forbidden` unless the caller's credential carries `scope`."""
-        if scope not in self.scopes:
-            raise Forbidden(f"This needs a credential with the scope '{scope}'.", needed_scope=str(scope))
+    def may(self, permission: Permission) -> bool:
+        """Return whether scopes and roles allow it, whatever the state of the workspace."""
+        return RULES[permission].allows(self.scopes, self.workspace_role, self.organization_role)
+
+    def require(self, permission: Permission) -> None:
+        """Raise `Forbidden` unless scopes and roles allow it, and `WorkspaceArchived` for a write in an archived workspace."""
+        rule = RULES[permission]
+        if not self.may(permission):
+            raise Forbidden(
+                f"To {rule.does}, {rule.needs()} are needed.", permission=str(permission), needed_scope=str(rule.scope)
+            )
+        if rule.is_write and self.is_archived:
+            raise WorkspaceArchived("This workspace is archived: it can be read but not changed. Restore it first.")
 
     def in_workspace(self, workspace_id: WorkspaceId) -> Self:
         """Return the same party in another workspace."""
         return replace(self, workspace_id=workspace_id)
+
+    def as_administrator(self) -> Self:
+        """Return the same party seeing every document of the workspace. Raises `Forbidden`; the act must be audited."""
+        self.require(Permission.DOCUMENTS_ADMINISTER)
+        return replace(self, sees_all=True)

@@ -44,6 +44,12 @@ class Conflict(EchoError):
     code = "conflict"
 
 
+class WorkspaceArchived(Conflict):
+    """The workspace is archived: it can be read, and refuses every write until it is restored."""
+
+    code = "workspace_archived"
+
+
 class TooLarge(EchoError):
     """The input is over a limit; `facts` hold the limit."""
 

@@ -8,6 +8,7 @@ from uuid import UUID
 OrganizationId = NewType("OrganizationId", UUID)
 WorkspaceId = NewType("WorkspaceId", UUID)
 UserId = NewType("UserId", UUID)
+GroupId = NewType("GroupId", UUID)
 ApiKeyId = NewType("ApiKeyId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 VersionId = NewType("VersionId", UUID)

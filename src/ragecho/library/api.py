@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from ragecho.kernel.caller import Access, Caller, Scope
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
@@ -50,7 +51,7 @@ def build_documents_router(
         access: Access | None = None,
     ) -> Page[DocumentOut]:
         """List documents, newest first."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             items, total = await store_documents.list_documents(
                 session, caller, DocumentFilter(status, tag, access, q), limit=paging.limit, offset=paging.offset
@@ -60,14 +61,14 @@ def build_documents_router(
     @router.get("/{document_id}")
     async def get_document(caller: Reading, document_id: UUID) -> DocumentOut:
         """Return one document."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             return DocumentOut.of(await service.get_document(caller, session, DocumentId(document_id)))
 
     @router.patch("/{document_id}")
     async def change_document(caller: Reading, document_id: UUID, change: DocumentPatch) -> DocumentOut:
         """Change title, tags, metadata or access; search follows at once."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.DOCUMENTS_WRITE)
         wanted = service.DocumentChange(
             title=change.title,
             tags=None if change.tags is None else tuple(change.tags),
@@ -80,7 +81,7 @@ def build_documents_router(
     @router.delete("/{document_id}", status_code=204, response_class=Response)
     async def delete_document(caller: Reading, document_id: UUID) -> Response:
         """Remove a document and everything made from it; the next query does not see it."""
-        caller.require(Scope.WRITE)
+        caller.require(Permission.DOCUMENTS_WRITE)
         async with database.transaction(caller) as session:
             contents = await service.delete_document(caller, session, DocumentId(document_id))
         worker = Caller.worker(caller.organization_id, caller.workspace_id)
@@ -94,7 +95,7 @@ def build_documents_router(
     @router.get("/{document_id}/content", response_class=StreamingResponse)
     async def get_content(caller: Reading, document_id: UUID) -> StreamingResponse:
         """Download the original bytes."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
         name = quote(document.filename)
@@ -111,7 +112,7 @@ def build_documents_router(
     @router.get("/{document_id}/text", response_class=PlainTextResponse)
     async def get_text(caller: Reading, document_id: UUID) -> PlainTextResponse:
         """Return the parsed text that `start` and `end` of citations and chunks count in."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
             text = None
@@ -136,7 +137,7 @@ def build_documents_router(
         width: Annotated[int, Query(ge=100, le=3000)] = 1200,
     ) -> Response:
         """Return a page of a PDF as a picture, with the cited words marked."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         quotes: list[str] = []
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
@@ -159,7 +160,7 @@ def build_documents_router(
     @router.get("/{document_id}/chunks")
     async def list_chunks(caller: Reading, document_id: UUID, paging: PageParams) -> Page[ChunkOut]:
         """List a document's chunks in reading order."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
             items, total = await store_documents.list_chunks(
@@ -178,7 +179,7 @@ def build_search_router(search: PassageSearch, reranker: Reranker | None, authen
     @router.post("/search")
     async def search_passages(caller: Reading, body: SearchIn) -> SearchOut:
         """Find passages by words and meaning among what the caller may read."""
-        caller.require(Scope.READ)
+        caller.require(Permission.DOCUMENTS_READ)
         ids = body.filters.document_ids if body.filters else None
         wanted = SearchFilter(
             tags=tuple(body.tags), documents=None if ids is None else tuple(DocumentId(one) for one in ids)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.authorization import Scope
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import InvalidInput
 from ragecho.kernel.ids import ApiKeyId
 from ragecho.platform.database import Database, Session

@@ -19,7 +19,8 @@ from ragecho.evals.run import Loaded, Progress
 from ragecho.evals.suites import SuiteDocument
 from ragecho.ingest.service import INGEST_JOB, Labels
 from ragecho.ingest.settings import IngestSettings
-from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, Scope
+from ragecho.kernel.authorization import Scope, WorkspaceRole
+from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller
 from ragecho.kernel.errors import ConfigurationError, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.kernel.passages import Passage
@@ -104,7 +105,13 @@ async def _caller(services: Services, settings: Settings, slug: str) -> Caller:
             f"The workspace '{slug}' was filled with another model or chunking: delete it, or evaluate without --keep."
         )
     principals = (WORKSPACE_PRINCIPAL, "level:internal")
-    return Caller(workspace.organization_id, workspace.id, principals, frozenset({Scope.READ, Scope.WRITE}))
+    return Caller(
+        workspace.organization_id,
+        workspace.id,
+        principals,
+        frozenset({Scope.READ, Scope.WRITE}),
+        workspace_role=WorkspaceRole.EDITOR,
+    )
 
 
 @dataclass(slots=True)

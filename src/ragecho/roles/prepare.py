@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from ragecho.kernel.errors import EchoError
-from ragecho.platform.database import APP_ROLE, Database, allow_login, upgrade
+from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database, allow_login, upgrade
 from ragecho.platform.settings import Settings
 from ragecho.tenancy.service import ensure_default_tenant
 from ragecho.wiring import space_of
@@ -17,8 +17,9 @@ def prepare(settings: Settings, owner_url: str, *, is_embedded: bool) -> str:
     """Migrate as the owner and create what exists from the first start; return the revision. Safe to repeat."""
     revision = upgrade(owner_url)
     if is_embedded:
-        # Its socket's directory is private, so the application may log in as the role that owns nothing.
+        # Its socket's directory is private, so the application may log in as the roles that own nothing.
         allow_login(owner_url, APP_ROLE)
+        allow_login(owner_url, IDENTITY_ROLE)
     asyncio.run(_seed(settings, owner_url))
     return revision
 

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from ragecho.kernel.caller import Caller, Scope
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import Forbidden
 from ragecho.kernel.ids import ApiKeyId
 from ragecho.kernel.passages import EmbeddingSpace
@@ -24,7 +25,7 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
     @router.get("/workspaces")
     async def list_workspaces(caller: Known, paging: PageParams) -> Page[WorkspaceOut]:
         """List the workspaces that the caller may enter, newest first."""
-        caller.require(Scope.READ)
+        caller.require(Permission.WORKSPACE_READ)
         async with database.transaction(caller) as session:
             items, total = await service.list_workspaces(caller, session, limit=paging.limit, offset=paging.offset)
         return Page.of(map(WorkspaceOut.of, items), total=total, paging=paging)
@@ -32,7 +33,7 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
     @router.post("/workspaces", status_code=201)
     async def create_workspace(caller: Known, body: WorkspaceIn) -> WorkspaceOut:
         """Create a workspace. A key is bound to its own workspace, so this needs an administrator's sign-in."""
-        caller.require(Scope.ADMIN)
+        caller.require(Permission.WORKSPACES_ADMINISTER)
         if caller.api_key_id is not None:
             raise Forbidden(
                 "An API key is bound to its workspace. Create workspaces with 'ragecho admin workspace create'."
@@ -46,14 +47,14 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
     @router.get("/workspaces/{workspace}")
     async def get_workspace(caller: Known, workspace: str) -> WorkspaceOut:
         """Return a workspace by id or slug."""
-        caller.require(Scope.READ)
+        caller.require(Permission.WORKSPACE_READ)
         async with database.transaction(caller) as session:
             return WorkspaceOut.of(await service.get_workspace(caller, session, workspace))
 
     @router.get("/api-keys")
     async def list_api_keys(caller: Known, paging: PageParams) -> Page[ApiKeyOut]:
         """List the workspace's keys, newest first."""
-        caller.require(Scope.ADMIN)
+        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             items, total = await service.list_api_keys(
                 caller, session, workspace=str(caller.workspace_id), limit=paging.limit, offset=paging.offset
@@ -63,7 +64,7 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
     @router.post("/api-keys", status_code=201)
     async def create_api_key(caller: Known, body: ApiKeyIn) -> NewApiKeyOut:
         """Create a key for the caller's workspace; its secret is shown this once."""
-        caller.require(Scope.ADMIN)
+        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             made = await service.create_api_key(
                 caller,
@@ -79,7 +80,7 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
     @router.delete("/api-keys/{key_id}", status_code=204, response_class=Response)
     async def revoke_api_key(caller: Known, key_id: UUID) -> Response:
         """End a key; it fails from the next request on."""
-        caller.require(Scope.ADMIN)
+        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             await service.revoke_api_key(caller, session, ApiKeyId(key_id))
         return Response(status_code=204)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from ragecho.kernel.caller import Scope
+from ragecho.kernel.authorization import Scope
 from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId
 
 # The organisation and workspace that exist from the first start. Fixed, so that the machine's administrator can name

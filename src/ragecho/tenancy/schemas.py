@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ragecho.kernel.caller import Scope
+from ragecho.kernel.authorization import Scope
 from ragecho.tenancy.model import ApiKey, NewApiKey, Workspace
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, Scope, user_principal
+from ragecho.kernel.authorization import OrganizationRole, Scope, WorkspaceRole
+from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, user_principal
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
@@ -27,7 +28,14 @@ MAX_NAME = 200
 
 def local_administrator(organization_id: OrganizationId = DEFAULT_ORGANIZATION) -> Caller:
     """Return the caller for commands run on the machine that holds the database; never made from a request."""
-    return Caller(organization_id, DEFAULT_WORKSPACE, (WORKSPACE_PRINCIPAL,), frozenset(Scope))
+    return Caller(
+        organization_id,
+        DEFAULT_WORKSPACE,
+        (WORKSPACE_PRINCIPAL,),
+        frozenset(Scope),
+        workspace_role=WorkspaceRole.ADMIN,
+        organization_role=OrganizationRole.OWNER,
+    )
 
 
 async def ensure_default_tenant(database: Database, space: EmbeddingSpace) -> None:
@@ -166,14 +174,21 @@ class ApiKeyVerifier:
             raise Unauthenticated("This API key is unknown, expired or revoked.")
         if workspace is not None and workspace.lower() not in (str(row["workspace_id"]), row["workspace_slug"]):
             raise NotFound("There is no such workspace.")
-        user_id = row["user_id"]
+        user_id, scopes = row["user_id"], frozenset(Scope(scope) for scope in row["scopes"])
         key_id = ApiKeyId(row["key_id"])
         own = user_principal(user_id) if user_id else f"key:{key_id}"
         return Caller(
             organization_id=row["organization_id"],
             workspace_id=row["workspace_id"],
             principals=(WORKSPACE_PRINCIPAL, "level:internal", own),
-            scopes=frozenset(Scope(scope) for scope in row["scopes"]),
+            scopes=scopes,
             user_id=user_id,
             api_key_id=key_id,
+            workspace_role=_role_of(scopes),
         )
+
+
+def _role_of(scopes: frozenset[Scope]) -> WorkspaceRole:
+    if Scope.ADMIN in scopes:
+        return WorkspaceRole.ADMIN
+    return WorkspaceRole.EDITOR if Scope.WRITE in scopes else WorkspaceRole.READER

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ragecho.kernel.caller import Scope
+from ragecho.kernel.authorization import Scope
 from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId
 from ragecho.tenancy.model import ApiKey, Workspace
 

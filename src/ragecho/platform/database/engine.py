@@ -14,6 +14,8 @@ from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import ConfigurationError, Unavailable
 
 APP_ROLE = "ragecho_app"
+# The identity service's own: accounts, credentials, clients, tokens. The application may not read those tables.
+IDENTITY_ROLE = "ragecho_identity"
 RECONNECT_SECONDS = 10.0
 # Searching the vector graph: a list as long as recall needs, and going on where a filter or a policy took results away.
 GRAPH_SETTINGS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order"}
@@ -45,16 +47,25 @@ def array_literal(values: tuple[str, ...]) -> str:
 
 
 class Database:
-    """A pool of connections that run as `ragecho_app`, whoever logged in."""
+    """A pool of connections that run as `role` (one of ours, which owns nothing), whoever logged in."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, application_name: str = "ragecho", is_preparing: bool = True
+        self,
+        url: str,
+        *,
+        role: str = APP_ROLE,
+        pool_size: int = 10,
+        application_name: str = "ragecho",
+        is_preparing: bool = True,
     ) -> None:
         parsed = driver_url(url)
+        if parsed.username == APP_ROLE:
+            # The embedded server lets our roles log in; who logged in as one of them cannot become another.
+            parsed = parsed.set(username=role)
         settings = dict(GRAPH_SETTINGS)
-        if parsed.username != APP_ROLE:
+        if parsed.username != role:
             # As a start-up parameter the role is the session's own default: RESET ROLE leads back to it.
-            settings["role"] = APP_ROLE
+            settings["role"] = role
         options: dict[str, Any] = {
             "application_name": application_name,
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),

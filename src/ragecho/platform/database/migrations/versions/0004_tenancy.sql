@@ -1,0 +1,1 @@
+-- Tenancy: workspace members, groups, invitations, service accounts, archive, audit log.

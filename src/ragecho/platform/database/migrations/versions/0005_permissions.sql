@@ -1,0 +1,1 @@
+-- Permissions: grants on documents, levels by e-mail domain, who a token stands for.

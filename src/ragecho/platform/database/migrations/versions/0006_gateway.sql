@@ -1,0 +1,1 @@
+-- The web gateway: its sessions and pending sign-ins.

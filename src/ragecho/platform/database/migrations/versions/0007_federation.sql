@@ -1,0 +1,1 @@
+-- Federation: upstream providers, linked accounts, SCIM.
