@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError
 from ragecho.kernel.ids import AnswerId
+from ragecho.platform.http.permissions import requires
 from ragecho.platform.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -34,25 +35,22 @@ _STREAM_RESPONSE = {
 def build_router(flow: AskFlow, authenticate: Callable[..., Awaitable[Caller]]) -> APIRouter:
     """Return the routes that ask, and that show what was answered."""
     router = APIRouter(prefix="/api/v1", tags=["answers"])
-    Asking = Annotated[Caller, Depends(authenticate)]
+    Asking = Annotated[Caller, requires(authenticate, Permission.ANSWERS_READ)]
 
     @router.post("/ask")
     async def ask(caller: Asking, body: AskIn) -> AnswerOut:
         """Answer a question from the documents that the caller may read, with citations, or refuse."""
-        caller.require(Permission.ANSWERS_READ)
         return AnswerOut.of(await flow.ask(caller, body.to_request()))
 
     @router.post("/chat")
     async def chat(caller: Asking, body: ChatIn) -> AnswerOut:
         """Answer a question of a conversation. For now every question stands alone."""
-        caller.require(Permission.ANSWERS_READ)
         answer = AnswerOut.of(await flow.ask(caller, body.to_request()))
         return answer.model_copy(update={"session_id": body.session_id})
 
     @router.post("/chat/stream", response_class=StreamingResponse, responses=_STREAM_RESPONSE)  # type: ignore[arg-type]  # a literal with int keys
     async def chat_stream(caller: Asking, body: ChatIn) -> StreamingResponse:
         """Answer a question as server-sent events; every sentence was checked before it is sent."""
-        caller.require(Permission.ANSWERS_READ)
         request = body.to_request()
         # What is wrong with the request is a plain 4xx, not an event of a stream that already began with 200.
         guard(request.question)
@@ -64,7 +62,6 @@ def build_router(flow: AskFlow, authenticate: Callable[..., Awaitable[Caller]]) 
     @router.get("/answers/{answer_id}")
     async def get_answer(caller: Asking, answer_id: UUID) -> RecordOut:
         """Return the record of an answer that the caller asked for."""
-        caller.require(Permission.ANSWERS_READ)
         return RecordOut.of_record(await flow.record_of(caller, AnswerId(answer_id)))
 
     return router

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, UploadFile
 
 from ragecho.ingest.schemas import AcceptedDocument, AcceptedDocuments, JobOut, QueuedDocuments
 from ragecho.ingest.service import Accepted, Labels, Uploads
@@ -17,6 +17,7 @@ from ragecho.library import writing as library
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams, Paging
+from ragecho.platform.http.permissions import requires
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import OPEN_STATUSES
 
@@ -27,7 +28,8 @@ JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "de
 def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_files: int) -> APIRouter:
     """Return the routes that take documents in."""
     router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
-    Writing = Annotated[Caller, Depends(authenticate)]
+    Writing = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_WRITE)]
+    Indexing = Annotated[Caller, requires(authenticate, Permission.INDEX_ADMINISTER)]
 
     @router.post("", status_code=202)
     async def upload_documents(
@@ -38,7 +40,6 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
     ) -> AcceptedDocuments:
         """Take files in and process them in the background."""
-        caller.require(Permission.DOCUMENTS_WRITE)
         if len(files) > max_files:
             raise InvalidInput(f"One request carries at most {max_files} files.")
         labels = Labels(access, _tags(tags), _metadata(metadata))
@@ -58,7 +59,6 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
     @router.put("/{document_id}/content", status_code=202)
     async def replace_document(caller: Writing, document_id: UUID, file: UploadFile) -> AcceptedDocument:
         """Upload a new version; the present one answers until the new one is ready."""
-        caller.require(Permission.DOCUMENTS_WRITE)
         replaced = await uploads.replace(
             caller,
             DocumentId(document_id),
@@ -69,15 +69,13 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         return AcceptedDocument.of(replaced)
 
     @router.post("/reindex", status_code=202)
-    async def reindex_documents(caller: Writing) -> QueuedDocuments:
+    async def reindex_documents(caller: Indexing) -> QueuedDocuments:
         """Process all documents again."""
-        caller.require(Permission.INDEX_ADMINISTER)
         return QueuedDocuments(queued=await uploads.reindex_all(caller))
 
     @router.post("/{document_id}/reindex", status_code=202)
     async def reindex_document(caller: Writing, document_id: UUID) -> AcceptedDocument:
         """Process a document again from its original bytes."""
-        caller.require(Permission.DOCUMENTS_WRITE)
         return AcceptedDocument.of(await uploads.reindex(caller, DocumentId(document_id)))
 
     return router
@@ -86,7 +84,8 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
 def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRouter:
     """Return the routes of background work."""
     router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
-    Reading = Annotated[Caller, Depends(authenticate)]
+    Reading = Annotated[Caller, requires(authenticate, Permission.JOBS_READ)]
+    Changing = Annotated[Caller, requires(authenticate, Permission.JOBS_WRITE)]
 
     async def listed(caller: Caller, statuses: list[str] | None, paging: Paging) -> Page[JobOut]:
         caller.require(Permission.JOBS_READ)
@@ -109,7 +108,6 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
     @router.get("/{job_id}")
     async def get_job(caller: Reading, job_id: UUID) -> JobOut:
         """Return one job."""
-        caller.require(Permission.JOBS_READ)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id))
         if job is None:
@@ -117,9 +115,8 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
         return JobOut.of(job)
 
     @router.post("/{job_id}/retry")
-    async def retry_job(caller: Reading, job_id: UUID) -> JobOut:
+    async def retry_job(caller: Changing, job_id: UUID) -> JobOut:
         """Try a job that ended without success once more, from the start."""
-        caller.require(Permission.JOBS_WRITE)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id), for_update=True)
             if job is None:
@@ -134,9 +131,8 @@ def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRout
         return JobOut.of(after or job)
 
     @router.post("/{job_id}/cancel")
-    async def cancel_job(caller: Reading, job_id: UUID) -> JobOut:
+    async def cancel_job(caller: Changing, job_id: UUID) -> JobOut:
         """Stop a job; its document is marked as failed unless an earlier version answers."""
-        caller.require(Permission.JOBS_WRITE)
         async with database.transaction(caller) as session:
             job = await jobs.get(session, caller, JobId(job_id), for_update=True)
             if job is None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from ragecho.kernel.authorization import Permission
@@ -19,6 +19,7 @@ from ragecho.library.search import Found, PassageSearch
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
+from ragecho.platform.http.permissions import requires
 from ragecho.platform.telemetry import get_logger
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.page_renderer import PageRenderer
@@ -39,7 +40,8 @@ def build_documents_router(
 ) -> APIRouter:
     """Return the routes that read, change and delete documents."""
     router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
-    Reading = Annotated[Caller, Depends(authenticate)]
+    Reading = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_READ)]
+    Writing = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_WRITE)]
 
     @router.get("")
     async def list_documents(
@@ -51,7 +53,6 @@ def build_documents_router(
         access: Access | None = None,
     ) -> Page[DocumentOut]:
         """List documents, newest first."""
-        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             items, total = await store_documents.list_documents(
                 session, caller, DocumentFilter(status, tag, access, q), limit=paging.limit, offset=paging.offset
@@ -61,14 +62,12 @@ def build_documents_router(
     @router.get("/{document_id}")
     async def get_document(caller: Reading, document_id: UUID) -> DocumentOut:
         """Return one document."""
-        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             return DocumentOut.of(await service.get_document(caller, session, DocumentId(document_id)))
 
     @router.patch("/{document_id}")
-    async def change_document(caller: Reading, document_id: UUID, change: DocumentPatch) -> DocumentOut:
+    async def change_document(caller: Writing, document_id: UUID, change: DocumentPatch) -> DocumentOut:
         """Change title, tags, metadata or access; search follows at once."""
-        caller.require(Permission.DOCUMENTS_WRITE)
         wanted = service.DocumentChange(
             title=change.title,
             tags=None if change.tags is None else tuple(change.tags),
@@ -79,9 +78,8 @@ def build_documents_router(
             return DocumentOut.of(await service.change_document(caller, session, DocumentId(document_id), wanted))
 
     @router.delete("/{document_id}", status_code=204, response_class=Response)
-    async def delete_document(caller: Reading, document_id: UUID) -> Response:
+    async def delete_document(caller: Writing, document_id: UUID) -> Response:
         """Remove a document and everything made from it; the next query does not see it."""
-        caller.require(Permission.DOCUMENTS_WRITE)
         async with database.transaction(caller) as session:
             contents = await service.delete_document(caller, session, DocumentId(document_id))
         worker = Caller.worker(caller.organization_id, caller.workspace_id)
@@ -95,7 +93,6 @@ def build_documents_router(
     @router.get("/{document_id}/content", response_class=StreamingResponse)
     async def get_content(caller: Reading, document_id: UUID) -> StreamingResponse:
         """Download the original bytes."""
-        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
         name = quote(document.filename)
@@ -112,7 +109,6 @@ def build_documents_router(
     @router.get("/{document_id}/text", response_class=PlainTextResponse)
     async def get_text(caller: Reading, document_id: UUID) -> PlainTextResponse:
         """Return the parsed text that `start` and `end` of citations and chunks count in."""
-        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
             text = None
@@ -137,7 +133,6 @@ def build_documents_router(
         width: Annotated[int, Query(ge=100, le=3000)] = 1200,
     ) -> Response:
         """Return a page of a PDF as a picture, with the cited words marked."""
-        caller.require(Permission.DOCUMENTS_READ)
         quotes: list[str] = []
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
@@ -160,7 +155,6 @@ def build_documents_router(
     @router.get("/{document_id}/chunks")
     async def list_chunks(caller: Reading, document_id: UUID, paging: PageParams) -> Page[ChunkOut]:
         """List a document's chunks in reading order."""
-        caller.require(Permission.DOCUMENTS_READ)
         async with database.transaction(caller) as session:
             document = await service.get_document(caller, session, DocumentId(document_id))
             items, total = await store_documents.list_chunks(
@@ -174,12 +168,11 @@ def build_documents_router(
 def build_search_router(search: PassageSearch, reranker: Reranker | None, authenticate: Authenticate) -> APIRouter:
     """Return the search route."""
     router = APIRouter(prefix="/api/v1", tags=["search"])
-    Reading = Annotated[Caller, Depends(authenticate)]
+    Reading = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_READ)]
 
     @router.post("/search")
     async def search_passages(caller: Reading, body: SearchIn) -> SearchOut:
         """Find passages by words and meaning among what the caller may read."""
-        caller.require(Permission.DOCUMENTS_READ)
         ids = body.filters.document_ids if body.filters else None
         wanted = SearchFilter(
             tags=tuple(body.tags), documents=None if ids is None else tuple(DocumentId(one) for one in ids)

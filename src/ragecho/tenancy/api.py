@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
@@ -13,6 +13,7 @@ from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
+from ragecho.platform.http.permissions import requires
 from ragecho.tenancy import service
 from ragecho.tenancy.schemas import ApiKeyIn, ApiKeyOut, NewApiKeyOut, WorkspaceIn, WorkspaceOut
 
@@ -20,20 +21,20 @@ from ragecho.tenancy.schemas import ApiKeyIn, ApiKeyOut, NewApiKeyOut, Workspace
 def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate: Authenticate) -> APIRouter:
     """Return the routes of workspaces and keys."""
     router = APIRouter(prefix="/api/v1", tags=["tenancy"])
-    Known = Annotated[Caller, Depends(authenticate)]
+    Seeing = Annotated[Caller, requires(authenticate, Permission.WORKSPACE_READ)]
+    AdministeringWorkspaces = Annotated[Caller, requires(authenticate, Permission.WORKSPACES_ADMINISTER)]
+    AdministeringKeys = Annotated[Caller, requires(authenticate, Permission.API_KEYS_ADMINISTER)]
 
     @router.get("/workspaces")
-    async def list_workspaces(caller: Known, paging: PageParams) -> Page[WorkspaceOut]:
+    async def list_workspaces(caller: Seeing, paging: PageParams) -> Page[WorkspaceOut]:
         """List the workspaces that the caller may enter, newest first."""
-        caller.require(Permission.WORKSPACE_READ)
         async with database.transaction(caller) as session:
             items, total = await service.list_workspaces(caller, session, limit=paging.limit, offset=paging.offset)
         return Page.of(map(WorkspaceOut.of, items), total=total, paging=paging)
 
     @router.post("/workspaces", status_code=201)
-    async def create_workspace(caller: Known, body: WorkspaceIn) -> WorkspaceOut:
+    async def create_workspace(caller: AdministeringWorkspaces, body: WorkspaceIn) -> WorkspaceOut:
         """Create a workspace. A key is bound to its own workspace, so this needs an administrator's sign-in."""
-        caller.require(Permission.WORKSPACES_ADMINISTER)
         if caller.api_key_id is not None:
             raise Forbidden(
                 "An API key is bound to its workspace. Create workspaces with 'ragecho admin workspace create'."
@@ -45,16 +46,14 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
         return WorkspaceOut.of(made)
 
     @router.get("/workspaces/{workspace}")
-    async def get_workspace(caller: Known, workspace: str) -> WorkspaceOut:
+    async def get_workspace(caller: Seeing, workspace: str) -> WorkspaceOut:
         """Return a workspace by id or slug."""
-        caller.require(Permission.WORKSPACE_READ)
         async with database.transaction(caller) as session:
             return WorkspaceOut.of(await service.get_workspace(caller, session, workspace))
 
     @router.get("/api-keys")
-    async def list_api_keys(caller: Known, paging: PageParams) -> Page[ApiKeyOut]:
+    async def list_api_keys(caller: AdministeringKeys, paging: PageParams) -> Page[ApiKeyOut]:
         """List the workspace's keys, newest first."""
-        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             items, total = await service.list_api_keys(
                 caller, session, workspace=str(caller.workspace_id), limit=paging.limit, offset=paging.offset
@@ -62,9 +61,8 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
         return Page.of(map(ApiKeyOut.of, items), total=total, paging=paging)
 
     @router.post("/api-keys", status_code=201)
-    async def create_api_key(caller: Known, body: ApiKeyIn) -> NewApiKeyOut:
+    async def create_api_key(caller: AdministeringKeys, body: ApiKeyIn) -> NewApiKeyOut:
         """Create a key for the caller's workspace; its secret is shown this once."""
-        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             made = await service.create_api_key(
                 caller,
@@ -78,9 +76,8 @@ def build_tenancy_router(database: Database, space: EmbeddingSpace, authenticate
         return NewApiKeyOut.made(made)
 
     @router.delete("/api-keys/{key_id}", status_code=204, response_class=Response)
-    async def revoke_api_key(caller: Known, key_id: UUID) -> Response:
+    async def revoke_api_key(caller: AdministeringKeys, key_id: UUID) -> Response:
         """End a key; it fails from the next request on."""
-        caller.require(Permission.API_KEYS_ADMINISTER)
         async with database.transaction(caller) as session:
             await service.revoke_api_key(caller, session, ApiKeyId(key_id))
         return Response(status_code=204)

@@ -1,16 +1,17 @@
 """Who is calling: the credential of a request to a `Caller`, by the first verifier that knows its kind."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import InvalidInput, Unauthenticated
+from ragecho.platform.http.permissions import Authenticate
 from ragecho.platform.telemetry import bind_caller
 from ragecho.ports.token_verifier import TokenVerifier
 
-Authenticate = Callable[..., Awaitable[Caller]]
+__all__ = ["Authenticate", "authentication"]
 
 _BEARER = HTTPBearer(auto_error=False, description="An access token or API key.")
 _API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")

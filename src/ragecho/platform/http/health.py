@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from ragecho.kernel.errors import EchoError
+from ragecho.platform.http.permissions import anyone
 from ragecho.platform.telemetry import get_logger, metrics
 
 Check = Callable[[], Awaitable[str | None]]
@@ -70,11 +71,17 @@ def health_router(checks: Mapping[str, Check], *, timeout_seconds: float = 3.0) 
     """Return `GET /health` and `GET /health/ready` over the named checks."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/health", summary="Liveness")
+    @router.get("/health", summary="Liveness", openapi_extra=anyone("tells nothing but that it answers"))
     async def health() -> Alive:
         return Alive()
 
-    @router.get("/health/ready", summary="Readiness", response_model=Readiness, responses={503: {"model": Readiness}})
+    @router.get(
+        "/health/ready",
+        summary="Readiness",
+        response_model=Readiness,
+        responses={503: {"model": Readiness}},
+        openapi_extra=anyone("tells load balancers whether to send requests here"),
+    )
     async def ready() -> Any:
         found = await run_checks(checks, timeout_seconds=timeout_seconds)
         return JSONResponse(found.model_dump(), status_code=200 if found.status == "ready" else 503)
@@ -89,6 +96,7 @@ def metrics_router(*, refresh: Sequence[Callable[[], Awaitable[None]]] = ()) -> 
     @router.get(
         "/metrics",
         summary="Prometheus metrics",
+        openapi_extra=anyone("has counts without tenants; keep it inside your network"),
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
     )

@@ -1,10 +1,11 @@
-"""The OpenAPI description: every operation declares its problems."""
+"""The OpenAPI description: every operation declares its problems and what it needs."""
 
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from ragecho.platform.http.permissions import declare_permission
 from ragecho.platform.http.problems import MEDIA_TYPE, Problem
 
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -34,6 +35,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for method, operation in path.items():
             if method in _METHODS:
                 _declare_problems(operation)
+                declare_permission(operation)
     app.openapi_schema = document
     return document
 
