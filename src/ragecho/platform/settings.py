@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that the HTTP server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the HTTP server listens on.")
     public_url: str | None = Field(None, description="The URL that people type; default http://HOST:PORT.")
+    allow_private_addresses: bool = Field(
+        False,
+        description="Let identity providers and logout endpoints be on this machine or a private network; for development.",
+    )
     database_url: SecretStr | None = Field(
         None, description="External PostgreSQL 16+ with pgvector 0.8+ (postgresql://…); empty means the embedded one."
     )
