@@ -1,0 +1,1 @@
+"""The OpenID Connect provider: protocol, accounts, pages and federation."""

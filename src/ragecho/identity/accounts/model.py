@@ -1,0 +1,104 @@
+"""What accounts hand out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from ragecho.kernel.ids import UserId
+
+# How sure we are of who it is (`acr`): one factor, or two (a passkey with user verification is two).
+ACR_SINGLE: Final = "urn:echo:acr:1"
+ACR_MULTI: Final = "urn:echo:acr:2"
+
+# How it was shown (`amr`, RFC 8176).
+AMR_PASSWORD: Final = "pwd"  # noqa: S105 - the name of a method
+AMR_OTP: Final = "otp"  # an authenticator's code, or a recovery code: both work once
+AMR_HARDWARE_KEY: Final = "hwk"
+AMR_SOFTWARE_KEY: Final = "swk"
+AMR_USER_VERIFIED: Final = "user"
+AMR_FEDERATED: Final = "fed"  # by another provider; not registered, see the documentation
+AMR_MULTI: Final = "mfa"
+
+
+def acr_of(amr: tuple[str, ...]) -> str:
+    """Return the level that these methods reach."""
+    return ACR_MULTI if AMR_MULTI in amr else ACR_SINGLE
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """A browser in which a person is signed in. `id` is no secret; what the cookie holds is stored only as a digest."""
+
+    id: UUID
+    user_id: UserId
+    authenticated_at: datetime
+    amr: tuple[str, ...]
+    acr: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    user_agent: str | None
+    ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person, without anything they sign in with."""
+
+    id: UserId
+    email: str
+    name: str | None
+    locale: str | None
+    zoneinfo: str | None
+    is_disabled: bool
+    email_verified_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Method(StrEnum):
+    """A second factor."""
+
+    TOTP = "totp"
+    PASSKEY = "passkey"
+    RECOVERY = "recovery"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """Somebody is signed in. Put `secret` into the session cookie and `device_secret` into the device cookie."""
+
+    session: BrowserSession
+    secret: str
+    device_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsSecondFactor:
+    """The first factor was right. Keep `ticket` in a short-lived cookie of this browser; it works for one sign-in."""
+
+    ticket: str
+    methods: tuple[Method, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation that still holds."""
+
+    organization_name: str
+    email: str
+    role: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What an account can sign in with."""
+
+    has_password: bool
+    has_totp: bool
+    passkeys: int
+    recovery_codes_left: int

@@ -1,0 +1,1 @@
+"""The protocol: OAuth 2.1 and OpenID Connect on Authlib's core and joserfc."""

@@ -1,0 +1,72 @@
+"""Values of the protocol that pages and accounts see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+class BrowserSession(Protocol):
+    """A signed-in browser, as `ragecho.identity.accounts.sessions.BrowserSession` has it."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def user_id(self) -> UUID: ...
+    @property
+    def authenticated_at(self) -> datetime: ...
+    @property
+    def amr(self) -> tuple[str, ...]: ...
+    @property
+    def acr(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """An authorization request that waits for a person.
+
+    `scopes` are what the client asks for. `form_action` is the CSP source of the client's redirect URI: browsers apply
+    `form-action` to redirects after a form, too, so the login and consent pages must list it besides 'self'.
+    `needs_fresh_login` means that a session from before this request does not do (`prompt=login`, `max_age`).
+    """
+
+    id: UUID
+    client_id: str
+    client_name: str
+    client_uri: str | None
+    logo_uri: str | None
+    policy_uri: str | None
+    tos_uri: str | None
+    is_first_party: bool
+    scopes: tuple[str, ...]
+    login_hint: str | None
+    ui_locales: tuple[str, ...]
+    prompt: tuple[str, ...]
+    max_age: int | None
+    acr_values: tuple[str, ...]
+    wants_registration: bool
+    wants_account_choice: bool
+    needs_fresh_login: bool
+    form_action: str
+    step: str
+    user_id: UUID | None
+    session_id: UUID | None
+    logged_in_at: datetime | None
+    approved_scopes: tuple[str, ...] | None
+    is_denied: bool
+    created_at: datetime
+    expires_at: datetime
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """A device that waits for a person to approve its code."""
+
+    user_code: str
+    client_id: str
+    client_name: str
+    is_first_party: bool
+    scopes: tuple[str, ...]
+    expires_at: datetime
