@@ -138,7 +138,7 @@ async def test_the_application_role_owns_nothing_and_cannot_bypass(database: Dat
         assert owned.scalar_one() == 0
         definers = await session.execute(
             text(
-                "select r.rolname, r.rolsuper or r.rolbypassrls from pg_proc p join pg_roles r on r.oid = p.proowner"
+                "select distinct r.rolname, r.rolsuper or r.rolbypassrls from pg_proc p join pg_roles r on r.oid = p.proowner"
                 " where p.prosecdef and p.proname like 'ragecho%' order by 1"
             )
         )

@@ -1,24 +1,29 @@
 """Find passages for a question: words and vectors, fused, within what the caller may read."""
 
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
-from ragecho.kernel.ids import ChunkId, VersionId
+from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
 from ragecho.kernel.passages import Passage
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_sql import INDEX_STATE, search_statement
-from ragecho.platform.database import Database, Row
+from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
 from ragecho.ports.embedder import Embedder, Vectors
+
+# Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
+REMEMBERED_STATES = 10_000
 
 
 class SearchMode(StrEnum):
@@ -42,6 +47,15 @@ class SearchTuning:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexState:
+    """What decides how a workspace is searched: its space and about how many chunks it has."""
+
+    space_id: UUID
+    dimensions: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Passages, best first, and what each step took in milliseconds."""
 
@@ -61,6 +75,7 @@ class PassageSearch:
         self._database = database
         self._embedder = embedder
         self._tuning = tuning or SearchTuning()
+        self._states: OrderedDict[WorkspaceId, IndexState] = OrderedDict()
 
     async def search(
         self,
@@ -102,39 +117,79 @@ class PassageSearch:
 
     async def _query(
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
-    ) -> Sequence[Row]:
-        tuning = self._tuning
+    ) -> Sequence[Mapping[str, Any]]:
+        """Ask under the state that was seen last; the answer counts if the state read after it is still that one."""
         terms = analysis.query_terms_of(query) if mode is not SearchMode.VECTOR else {}
-        async with self._database.transaction(caller) as session:
-            state = (await session.execute(INDEX_STATE, {"workspace_id": caller.workspace_id})).mappings().first()
-            if state is None:
-                raise NotFound("There is no such workspace.")
-            statement, names = search_statement(
-                str(mode),
-                dimensions=state["dimensions"],
-                is_exact=state["chunks"] < tuning.exact_below_chunks,
-                is_filtered=bool(wanted.tags or wanted.documents is not None),
-                vector_weight=tuning.vector_weight,
-                lexical_weight=tuning.lexical_weight,
-                k=tuning.rrf_k,
+        state = self._states.get(caller.workspace_id) or await self._read_state(caller)
+        while True:
+            found, now = await self._database.read(
+                caller,
+                self._statement(caller, state, terms, vector, k=k, mode=mode, wanted=wanted),
+                (INDEX_STATE, {"workspace_id": caller.workspace_id}),
             )
-            parameters: dict[str, Any] = {
-                "workspace_id": caller.workspace_id,
-                "space_id": state["space_id"],
-                "limit": k,
-                "depth": max(tuning.depth, k),
-                "vector": vector,
-                "terms": analysis.TermIds(caller.workspace_id).of(terms),
-                "weights": [float(times) for times in terms.values()],
-                "tags": list(wanted.tags) or None,
-                "documents": list(wanted.documents) if wanted.documents is not None else None,
-                "candidate_cap": tuning.candidate_cap,
-            }
-            found = await session.execute(statement, {name: parameters[name] for name in names})
-            return found.mappings().all()
+            present = _state(now)
+            self._remember(caller.workspace_id, present)
+            if self._plans_alike(present, state):
+                return found
+            state = present
+
+    def _statement(
+        self,
+        caller: Caller,
+        state: IndexState,
+        terms: Mapping[str, int],
+        vector: str | None,
+        *,
+        k: int,
+        mode: SearchMode,
+        wanted: SearchFilter,
+    ) -> Query:
+        tuning = self._tuning
+        statement, names = search_statement(
+            str(mode),
+            dimensions=state.dimensions,
+            is_exact=state.chunks < tuning.exact_below_chunks,
+            is_filtered=bool(wanted.tags or wanted.documents is not None),
+            vector_weight=tuning.vector_weight,
+            lexical_weight=tuning.lexical_weight,
+            k=tuning.rrf_k,
+        )
+        parameters: dict[str, Any] = {
+            "workspace_id": caller.workspace_id,
+            "space_id": state.space_id,
+            "limit": k,
+            "depth": max(tuning.depth, k),
+            "vector": vector,
+            "terms": analysis.TermIds(caller.workspace_id).of(terms),
+            "weights": [float(times) for times in terms.values()],
+            "tags": list(wanted.tags) or None,
+            "documents": list(wanted.documents) if wanted.documents is not None else None,
+            "candidate_cap": tuning.candidate_cap,
+        }
+        return statement, {name: parameters[name] for name in names}
+
+    async def _read_state(self, caller: Caller) -> IndexState:
+        (rows,) = await self._database.read(caller, (INDEX_STATE, {"workspace_id": caller.workspace_id}))
+        return _state(rows)
+
+    def _remember(self, workspace_id: WorkspaceId, state: IndexState) -> None:
+        self._states[workspace_id] = state
+        self._states.move_to_end(workspace_id)
+        while len(self._states) > REMEMBERED_STATES:
+            self._states.popitem(last=False)
+
+    def _plans_alike(self, one: IndexState, other: IndexState) -> bool:
+        limit = self._tuning.exact_below_chunks
+        return one.space_id == other.space_id and (one.chunks < limit) == (other.chunks < limit)
 
 
-def _passage(row: Row) -> Passage:
+def _state(rows: Sequence[Mapping[str, Any]]) -> IndexState:
+    if not rows:
+        raise NotFound("There is no such workspace.")
+    return IndexState(rows[0]["space_id"], rows[0]["dimensions"], rows[0]["chunks"])
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
     scores = {name: float(row[name]) for name in ("vector", "lexical") if row[name] is not None}
     return Passage(
         chunk_id=row["chunk_id"],

@@ -168,8 +168,8 @@ class ApiKeyVerifier:
             return None
         row = None
         if secrets.is_secret(token):
-            async with self._database.anonymous() as session:
-                row = await store.authenticate_api_key(session, secrets.digest(token))
+            (rows,) = await self._database.read(None, (store.AUTHENTICATE_API_KEY, {"digest": secrets.digest(token)}))
+            row = rows[0] if rows else None
         if row is None:
             raise Unauthenticated("This API key is unknown, expired or revoked.")
         if workspace is not None and workspace.lower() not in (str(row["workspace_id"]), row["workspace_slug"]):

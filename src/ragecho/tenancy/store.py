@@ -181,10 +181,8 @@ async def revoke_api_key(session: AsyncConnection, key_id: ApiKeyId, *, workspac
     return bool(done.rowcount)
 
 
-async def authenticate_api_key(session: AsyncConnection, digest: bytes) -> RowMapping | None:
-    """Return what the key with this digest stands for, or None when it does not count."""
-    found = await session.execute(text("select * from ragecho_authenticate_api_key(:digest)"), {"digest": digest})
-    return found.mappings().first()
+# What the key with this digest stands for; no row when it does not count.
+AUTHENTICATE_API_KEY = text("select * from ragecho_authenticate_api_key(:digest)")
 
 
 def _workspace(row: RowMapping) -> Workspace:

@@ -18,7 +18,7 @@ from ragecho.ports.embedder import TokenCounter, Vectors
 class OnnxEmbedder:
     """Implements the port `Embedder`. Vectors depend on the text alone, not on what else is embedded with it.
 
-    Passages share `threads` (0: all cores) fairly between callers; queries have a thread of their own, so a question
+    Passages share `threads` (0: all cores) fairly between callers; queries have threads of their own, so a question
     never waits behind an ingest. `cache_hits` and `cache_misses` count queries answered from and added to the cache.
     """
 
@@ -31,7 +31,7 @@ class OnnxEmbedder:
         self._passages = FairPool(
             self._embed_passage, size_of=len, threads=usable_threads(threads), name="embed-passages"
         )
-        self._queries = ThreadPoolExecutor(1, thread_name_prefix="embed-query")
+        self._queries = ThreadPoolExecutor(usable_threads(threads), thread_name_prefix="embed-query")
         self._query_cache: OrderedDict[str, Vectors] = OrderedDict()
         self._query_cache_entries = query_cache_entries
         self.cache_hits = 0

@@ -6,7 +6,18 @@
 from sqlalchemy import RowMapping as Row
 from sqlalchemy.ext.asyncio import AsyncConnection as Session
 
-from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, driver_url
+from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, Query, driver_url
 from ragecho.platform.database.migrate import allow_login, current_revision, upgrade
 
-__all__ = ["APP_ROLE", "IDENTITY_ROLE", "Database", "Row", "Session", "allow_login", "current_revision", "driver_url", "upgrade"]
+__all__ = [
+    "APP_ROLE",
+    "IDENTITY_ROLE",
+    "Database",
+    "Query",
+    "Row",
+    "Session",
+    "allow_login",
+    "current_revision",
+    "driver_url",
+    "upgrade",
+]
