@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
@@ -64,8 +65,8 @@ class Found:
 
 
 def vector_literal(vector: Vectors) -> str:
-    """Return pgvector's text form. Seven digits are more than a half-precision float holds."""
-    return "[" + ",".join([f"{value:.6g}" for value in np.asarray(vector).tolist()]) + "]"
+    """Return pgvector's text form: the shortest digits that give the same single-precision numbers."""
+    return orjson.dumps(np.ascontiguousarray(vector, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 class PassageSearch:
