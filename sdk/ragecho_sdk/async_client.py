@@ -44,7 +44,8 @@ PAGE_SIZE = 100
 class AsyncEcho:
     """A client of one Echo server; close it or use it in a `async with` statement.
 
-    `workspace` is an id or a slug; without it the key's own workspace is meant. Every method raises `EchoError`.
+    `workspace` is an id or a slug; without it the key's own workspace is meant. `auth` signs requests instead of a key
+    (`ClientCredentials`, say). Every method raises `EchoError`.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class AsyncEcho:
         workspace: str | None = None,
         timeout_seconds: float = 120.0,
         max_retries: int = 2,
+        auth: httpx.Auth | None = None,
     ) -> None:
-        self.connection = Connection(check_server(server), api_key, workspace, timeout_seconds, max_retries)
+        self.connection = Connection(check_server(server), api_key, workspace, timeout_seconds, max_retries, auth)
         self._http = httpx.AsyncClient(**self.connection.client_options())
         self.documents = AsyncDocuments(self)
         self.jobs = AsyncJobs(self)

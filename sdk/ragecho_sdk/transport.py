@@ -42,6 +42,7 @@ class Connection:
     workspace: str | None
     timeout_seconds: float
     max_retries: int
+    auth: httpx.Auth | None = None
 
     def client_options(self) -> dict[str, Any]:
         """Return the arguments of `httpx.Client` and `httpx.AsyncClient`."""
@@ -53,6 +54,7 @@ class Connection:
         return {
             "base_url": self.server,
             "headers": headers,
+            "auth": self.auth,
             "timeout": httpx.Timeout(self.timeout_seconds, connect=min(10.0, self.timeout_seconds)),
             # A proxy of the surroundings cannot reach this machine's own loopback.
             "trust_env": not _is_loopback(self.server),
