@@ -44,10 +44,25 @@ class Conflict(EchoError):
     code = "conflict"
 
 
+ARCHIVED_MESSAGE = "This workspace is archived: it can be read but not changed. Restore it first."
+
+
 class WorkspaceArchived(Conflict):
     """The workspace is archived: it can be read, and refuses every write until it is restored."""
 
     code = "workspace_archived"
+
+
+class LastOwner(Conflict):
+    """The organisation would be left without an owner who can act."""
+
+    code = "last_owner"
+
+
+class SelectionChanged(Conflict):
+    """What a filter selects is not what the caller saw; `facts["total"]` is the present number."""
+
+    code = "selection_changed"
 
 
 class TooLarge(EchoError):

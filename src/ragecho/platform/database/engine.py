@@ -1,7 +1,7 @@
 """Connections and transactions. A session comes only from `transaction(caller)`: no query runs without a caller."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import ConfigurationError, Unavailable
+from ragecho.kernel.errors import (
+    ARCHIVED_MESSAGE,
+    ConfigurationError,
+    EchoError,
+    LastOwner,
+    Unavailable,
+    WorkspaceArchived,
+)
 
 APP_ROLE = "ragecho_app"
 # The identity service's own: accounts, credentials, clients, tokens. The application may not read those tables.
@@ -26,6 +33,12 @@ GRAPH_SETTINGS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order
 
 Query = tuple[TextClause, Mapping[str, Any]]
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # not annotated upstream
+
+# What our own triggers refuse (0004_tenancy.sql), whoever wrote: the database is the last to say no.
+REFUSALS: Mapping[str, Callable[[], EchoError]] = {
+    "EC001": lambda: WorkspaceArchived(ARCHIVED_MESSAGE),
+    "EC002": lambda: LastOwner("An organisation keeps at least one owner. Name another owner first."),
+}
 
 # One statement for all settings; `true` makes each end with the transaction, so a pooled connection carries nothing on.
 SET_CALLER = text("""
@@ -115,6 +128,9 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("The database connection was lost; try again.", retry_after_seconds=1) from error
+            refusal = REFUSALS.get(getattr(error.orig, "sqlstate", None) or "")
+            if refusal is not None:
+                raise refusal() from error
             raise
         finally:
             # Closing rolls back what was not committed, and must finish even when the request was cancelled.

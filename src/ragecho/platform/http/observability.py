@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ragecho.kernel.errors import EchoError
 from ragecho.kernel.ids import uuid7
+from ragecho.platform.audit_log import client_address
 from ragecho.platform.http.problems import echo_problem, internal_problem, status_of
 from ragecho.platform.telemetry import get_logger, metrics, span
 from ragecho.platform.telemetry.logs import forget_caller
@@ -43,6 +44,8 @@ class ObservabilityMiddleware:
         request_id, carrier = _read_headers(scope)
         exchange = _Exchange(scope, send, request_id)
         forget_caller()
+        client = scope.get("client")
+        client_address.set(client[0] if client else None)
         with ExitStack() as stack:
             stack.enter_context(structlog.contextvars.bound_contextvars(request_id=request_id))
             current = stack.enter_context(
