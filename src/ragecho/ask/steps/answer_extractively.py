@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragecho.ask.answers import CheckedSentence, Support
+from ragecho.ask.identifiers import holds, identifiers_of
 from ragecho.ask.windows import (
     ScoredWindow,
     coverage,
@@ -68,7 +69,7 @@ async def _candidates(
 ) -> list[_Candidate]:
     spans = list(dict.fromkeys((w.window.passage, *span) for w in windows for span in w.window.spans))
     says = [span for span in spans if not is_heading(passages[span[0]].text, *span[1:])]
-    places = (says or spans)[:_MAX_CANDIDATES]
+    places = _about(identifiers_of(question), says or spans, passages)[:_MAX_CANDIDATES]
     texts = [read_with_context(passages[p], start, end) for p, start, end in places]
     if reranker is not None:
         scores = await reranker.score(question, texts)
@@ -77,6 +78,13 @@ async def _candidates(
         scores = [coverage(weights, text) for text in texts]
     found = [_Candidate(*place, score) for place, score in zip(places, scores, strict=True)]
     return sorted(found, key=lambda c: (-c.score, c.passage, c.start))
+
+
+def _about(
+    identifiers: frozenset[str], spans: list[tuple[int, int, int]], passages: Sequence[Passage]
+) -> list[tuple[int, int, int]]:
+    """Return the spans that hold the code asked for, or all where it stands above them (in a heading, say)."""
+    return [s for s in spans if holds(passages[s[0]].text[s[1] : s[2]], identifiers)] or spans
 
 
 def _choose(

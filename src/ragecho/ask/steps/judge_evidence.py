@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragecho.ask.calibration import Signals, calibration_for
+from ragecho.ask.identifiers import identifiers_of, mentions
 from ragecho.ask.windows import ScoredWindow, best_windows, context_of, coverage, read_with_context, term_weights
 from ragecho.kernel.passages import Passage
 from ragecho.ports.reranker import Reranker
@@ -108,12 +109,19 @@ async def judge_evidence(
     """Return whether the passages (best first) answer the question.
 
     `is_sufficient` allows quoting; `is_worth_asking` is the lower bar for a generator, which can still decline.
-    `min_confidence` replaces the measured threshold.
+    `min_confidence` replaces the measured threshold. Where the question names a part number or code, passages that do
+    not mention it are no evidence.
     """
     if not passages:
         return Evidence(0.0, is_sufficient=False, is_worth_asking=False, reason="no_passages", windows=())
+    identifiers = identifiers_of(question)
+    named = [index for index, passage in enumerate(passages) if mentions(passage, identifiers)]
+    if identifiers and not named:
+        return Evidence(0.0, is_sufficient=False, is_worth_asking=False, reason="no_evidence", windows=())
     weights = term_weights(question, passages)
     windows = best_windows(weights, passages, quotas=QUOTAS)
+    if identifiers:
+        windows = [window for window in windows if window.passage in named] or windows
     reader = reranker if reranker is not None and not reads_foreign(question) else None
     if reader is None:
         scored = [ScoredWindow(window, window.coverage) for window in windows]
