@@ -143,7 +143,7 @@ def build_services(settings: Settings) -> Services:
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
-    from ragecho.tenancy.service import ApiKeyVerifier
+    from ragecho.tenancy.callers import ApiKeyVerifier
 
     database = build_database(settings, role="api")
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)

@@ -142,7 +142,8 @@ async def test_the_application_role_owns_nothing_and_cannot_bypass(database: Dat
                 " where p.prosecdef and p.proname like 'ragecho%' order by 1"
             )
         )
-        assert [tuple(row) for row in definers] == [("ragecho_lexical", False), ("ragecho_login", False)]
+        expected = [("ragecho_lexical", False), ("ragecho_login", False), ("ragecho_relabel", False)]
+        assert [tuple(row) for row in definers] == expected
 
 
 def test_every_tenant_table_forces_row_level_security(owner_url: str) -> None:

@@ -50,7 +50,7 @@ async def test_an_ordinary_owner_migrates_and_sees_no_tenant_rows(ordinary_owner
         "create extension vector",
         *(
             f"grant {role} to {name} with set true, inherit false"
-            for role in ("ragecho_app", "ragecho_lexical", "ragecho_login")
+            for role in ("ragecho_app", "ragecho_lexical", "ragecho_login", "ragecho_identity", "ragecho_relabel")
         ),
     )
     revision = upgrade(owner)

@@ -118,7 +118,11 @@ _ALL = (
     _workspace(_P.DOCUMENTS_READ, "list, read and search documents", _S.READ, _W.READER),
     _workspace(_P.DOCUMENTS_WRITE, "upload, replace, change and delete documents", _S.WRITE, _W.EDITOR, is_write=True),
     _workspace(
-        _P.DOCUMENTS_ADMINISTER, "see and change documents that others keep private", _S.ADMIN, _W.ADMIN, is_write=True
+        # Changing them is refused in an archived workspace by documents:write, which it needs besides.
+        _P.DOCUMENTS_ADMINISTER,
+        "see and change documents that others keep private",
+        _S.ADMIN,
+        _W.ADMIN,
     ),
     _workspace(_P.INDEX_ADMINISTER, "check and rebuild the index", _S.ADMIN, _W.ADMIN, is_write=True),
     _workspace(_P.JOBS_READ, "see jobs and their progress", _S.READ, _W.READER),

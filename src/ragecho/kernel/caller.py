@@ -1,13 +1,14 @@
 """Who is asking. A `Caller` is made once at the edge and passed first to every function that touches tenant data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
 from ragecho.kernel.authorization import RULES, OrganizationRole, Permission, Scope, WorkspaceRole
-from ragecho.kernel.errors import Forbidden, WorkspaceArchived
-from ragecho.kernel.ids import ApiKeyId, GroupId, OrganizationId, UserId, WorkspaceId
+from ragecho.kernel.errors import ARCHIVED_MESSAGE, Forbidden, WorkspaceArchived
+from ragecho.kernel.ids import ApiKeyId, GroupId, OrganizationId, ServiceAccountId, UserId, WorkspaceId
 
 
 class Access(StrEnum):
@@ -34,8 +35,23 @@ def group_principal(group_id: GroupId) -> str:
     return f"group:{group_id}"
 
 
-def readers_of(access: Access, *, owner_id: UserId | None) -> tuple[str, ...]:
-    """Return the principals that may read a document of this access level; its owner always may.
+def service_principal(client_id: str | ServiceAccountId) -> str:
+    """Return the principal of a program that acts for itself: a service client or service account."""
+    return f"service:{client_id}"
+
+
+def key_principal(api_key_id: ApiKeyId) -> str:
+    """Return the principal of an API key that belongs to nobody."""
+    return f"key:{api_key_id}"
+
+
+def level_principal(*, is_internal: bool) -> str:
+    """Return the principal of one of the two levels; a caller has exactly one of them."""
+    return INTERNAL_PRINCIPAL if is_internal else EXTERNAL_PRINCIPAL
+
+
+def readers_of(access: Access, *, owner_id: UserId | None, granted: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the principals that may read a document of this access level; its owner and those it was `granted` to always may.
 
     `internal` is for the organisation's own people; `external` is for everybody in the workspace, guests included.
     """
@@ -46,7 +62,7 @@ def readers_of(access: Access, *, owner_id: UserId | None) -> tuple[str, ...]:
         Access.INTERNAL: (INTERNAL_PRINCIPAL,),
         Access.EXTERNAL: (EXTERNAL_PRINCIPAL, INTERNAL_PRINCIPAL),
     }
-    return tuple(sorted({*owner, *by_access[access]}))
+    return tuple(sorted({*owner, *by_access[access], *granted}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,7 @@ class Caller:
     is_archived: bool = False
     client_id: str | None = None
     grant_id: UUID | None = None
+    service_account_id: ServiceAccountId | None = None
 
     @classmethod
     def worker(cls, organization_id: OrganizationId, workspace_id: WorkspaceId) -> Self:
@@ -84,6 +101,17 @@ class Caller:
             workspace_role=WorkspaceRole.ADMIN,
         )
 
+    @property
+    def own_principal(self) -> str | None:
+        """What stands for this caller alone: the person, else the program or the key that acts for itself; None for workers."""
+        if self.user_id is not None:
+            return user_principal(self.user_id)
+        if self.service_account_id is not None:
+            return service_principal(self.service_account_id)
+        if self.client_id is not None:
+            return service_principal(self.client_id)
+        return key_principal(self.api_key_id) if self.api_key_id is not None else None
+
     def may(self, permission: Permission) -> bool:
         """Return whether scopes and roles allow it, whatever the state of the workspace."""
         return RULES[permission].allows(self.scopes, self.workspace_role, self.organization_role)
@@ -96,7 +124,7 @@ class Caller:
                 f"To {rule.does}, {rule.needs()} are needed.", permission=str(permission), needed_scope=str(rule.scope)
             )
         if rule.is_write and self.is_archived:
-            raise WorkspaceArchived("This workspace is archived: it can be read but not changed. Restore it first.")
+            raise WorkspaceArchived(ARCHIVED_MESSAGE)
 
     def in_workspace(self, workspace_id: WorkspaceId) -> Self:
         """Return the same party in another workspace."""

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from ragecho.kernel.authorization import OrganizationRole, Scope, WorkspaceRole
-from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller, user_principal
-from ragecho.kernel.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller
+from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
 from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.platform.database import Database, Session
@@ -154,41 +154,3 @@ async def revoke_api_key(caller: Caller, session: Session, key_id: ApiKeyId) -> 
     bound = caller.workspace_id if caller.api_key_id is not None else None
     if not await store.revoke_api_key(session, key_id, workspace_id=bound):
         raise NotFound("There is no such API key.")
-
-
-class ApiKeyVerifier:
-    """The `token_verifier` port for API keys."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def verify(self, token: str, *, workspace: str | None) -> Caller | None:
-        """Return the key's caller; see the port."""
-        if not token.startswith(f"{secrets.PREFIX}_"):
-            return None
-        row = None
-        if secrets.is_secret(token):
-            (rows,) = await self._database.read(None, (store.AUTHENTICATE_API_KEY, {"digest": secrets.digest(token)}))
-            row = rows[0] if rows else None
-        if row is None:
-            raise Unauthenticated("This API key is unknown, expired or revoked.")
-        if workspace is not None and workspace.lower() not in (str(row["workspace_id"]), row["workspace_slug"]):
-            raise NotFound("There is no such workspace.")
-        user_id, scopes = row["user_id"], frozenset(Scope(scope) for scope in row["scopes"])
-        key_id = ApiKeyId(row["key_id"])
-        own = user_principal(user_id) if user_id else f"key:{key_id}"
-        return Caller(
-            organization_id=row["organization_id"],
-            workspace_id=row["workspace_id"],
-            principals=(WORKSPACE_PRINCIPAL, "level:internal", own),
-            scopes=scopes,
-            user_id=user_id,
-            api_key_id=key_id,
-            workspace_role=_role_of(scopes),
-        )
-
-
-def _role_of(scopes: frozenset[Scope]) -> WorkspaceRole:
-    if Scope.ADMIN in scopes:
-        return WorkspaceRole.ADMIN
-    return WorkspaceRole.EDITOR if Scope.WRITE in scopes else WorkspaceRole.READER
