@@ -43,3 +43,9 @@ class RegistrationClosed(Forbidden):
     """Nobody makes an account here without an invitation."""
 
     code = "registration_closed"
+
+
+class AccountSuspended(Forbidden):
+    """The account is suspended. Said only to who knows its password."""
+
+    code = "account_suspended"

@@ -102,3 +102,12 @@ class Factors:
     has_totp: bool
     passkeys: int
     recovery_codes_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many failed attempts count at `last_at`, and until when the next is refused."""
+
+    failures: float
+    last_at: datetime
+    blocked_until: datetime

@@ -55,7 +55,6 @@ create table identity_login_tickets (
   secret_sha256 bytea primary key,
   user_id       uuid not null references users on delete cascade,
   amr           text[] not null,
-  session_id    uuid references identity_sessions on delete cascade, -- set when it renews this session
   attempts      integer not null default 0,
   expires_at    timestamptz not null,
   used_at       timestamptz
@@ -118,7 +117,7 @@ create table identity_recovery_codes (
 -- Failed attempts by account and address, by the digest of what they are counted for.
 create table identity_throttle (
   key           bytea primary key,
-  failures      integer not null,
+  failures      double precision not null, -- forgiven little by little
   last_at       timestamptz not null,
   blocked_until timestamptz not null
 );

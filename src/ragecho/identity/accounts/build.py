@@ -1,0 +1,45 @@
+"""Puts accounts together."""
+
+from dataclasses import dataclass
+
+from ragecho.identity.accounts.passwords import PasswordPolicy, Passwords
+from ragecho.identity.accounts.settings import AccountSettings
+from ragecho.identity.accounts.sign_in import SignIn
+from ragecho.identity.accounts.tools import AccountTools
+from ragecho.identity.mail.outbox import Outbox
+from ragecho.identity.vault import Vault
+from ragecho.platform.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServices:
+    """What pages and the protocol use of accounts."""
+
+    tools: AccountTools
+    sign_in: SignIn
+
+
+def build_accounts(
+    database: Database,
+    vault: Vault,
+    *,
+    issuer: str,
+    settings: AccountSettings | None = None,
+    outbox_page_url: str | None = None,
+    passwords: Passwords | None = None,
+) -> AccountServices:
+    """Return the services of accounts. `database` runs as the identity role.
+
+    `outbox_page_url` is set on a development server without a mail server: mails are read there.
+    """
+    chosen = settings or AccountSettings()
+    tools = AccountTools(
+        database=database,
+        vault=vault,
+        passwords=passwords or Passwords(concurrency=chosen.password_hash_concurrency),
+        policy=PasswordPolicy(min_length=chosen.min_password_length),
+        settings=chosen,
+        outbox=Outbox(vault, issuer=issuer, page_url=outbox_page_url),
+        issuer=issuer,
+    )
+    return AccountServices(tools=tools, sign_in=SignIn(tools))
