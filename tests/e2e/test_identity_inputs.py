@@ -124,6 +124,18 @@ def endpoints(http: httpx.Client) -> list[Endpoint]:
         "reset-password",
         "device",
         "authorize/continue",
+        "sign-up",
+        "device/confirm",
+        "switch-account",
+        "login/second-factor",
+        "verify-email",
+        "setup",
+        "outbox",
+        "account/security",
+        "account/password",
+        "account/totp",
+        "account/totp/confirm",
+        "account/recovery-codes",
     ):
         listed |= {Endpoint("GET", f"/identity/{page}"), Endpoint("POST", f"/identity/{page}")}
     assert len(listed) > 25
