@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from ragecho.kernel.errors import ConfigurationError
 from ragecho.kernel.passages import EmbeddingSpace
-from ragecho.platform.database import Database
+from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database
 from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
@@ -21,6 +21,7 @@ from ragecho.ports.token_verifier import TokenVerifier
 
 if TYPE_CHECKING:
     from ragecho.ask.flow import AskFlow
+    from ragecho.identity.api import IdentityServices
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.service import Uploads
     from ragecho.library.search import PassageSearch
@@ -43,6 +44,7 @@ class Services:
     uploads: "Uploads"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
+    identity: "IdentityServices"
 
 
 def space_of(settings: Settings) -> EmbeddingSpace:
@@ -59,7 +61,7 @@ def space_of(settings: Settings) -> EmbeddingSpace:
     return EmbeddingSpace(uuid5(SPACES, identity), spec.name, spec.revision, spec.dimensions, chunking)
 
 
-def build_database(settings: Settings, *, role: str) -> Database:
+def build_database(settings: Settings, *, role: str, database_role: str = APP_ROLE) -> Database:
     """Return the pool of the configured database. Raises `ConfigurationError` without one."""
     from ragecho.platform.telemetry import instrument_engine
 
@@ -67,12 +69,20 @@ def build_database(settings: Settings, *, role: str) -> Database:
         raise ConfigurationError("RAGECHO_DATABASE_URL is not set; 'ragecho serve' brings its own database.")
     database = Database(
         settings.database_url.get_secret_value(),
+        role=database_role,
         pool_size=settings.database_pool_size,
         application_name=f"ragecho {role}",
         is_preparing=settings.database_prepare,
     )
     instrument_engine(database.engine)
     return database
+
+
+def build_identity(settings: Settings) -> "IdentityServices":
+    """Return the identity service over a pool of its own role. Raises `ConfigurationError`."""
+    from ragecho.identity.api import build_identity_services
+
+    return build_identity_services(settings, build_database(settings, role="identity", database_role=IDENTITY_ROLE))
 
 
 def build_blobs(settings: Settings) -> BlobStore:
@@ -160,6 +170,7 @@ def build_services(settings: Settings) -> Services:
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(ApiKeyVerifier(database),),
+        identity=build_identity(settings),
     )
 
 

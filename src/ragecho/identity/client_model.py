@@ -96,7 +96,7 @@ class Client:
             return False
         return hmac.compare_digest(self.secret_sha256, digest_of(client_secret))
 
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """Return whether the client may authenticate in this way; a secret may be sent in either of two places."""
         if self.auth_method in SECRET_METHODS:
             return method in SECRET_METHODS
@@ -121,7 +121,9 @@ def _without_loopback_port(uri: str) -> tuple[str, str] | None:
     if not uri.startswith("http://"):
         return None
     authority, slash, rest = uri.removeprefix("http://").partition("/")
-    host, _, port = authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
+    host, _, port = (
+        authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
+    )
     if host not in _LOOPBACK or (port and not (port.isascii() and port.isdigit())):
         return None
     return host, slash + rest

@@ -236,7 +236,9 @@ def check_web_uris(what: str, uris: Sequence[str]) -> None:
     if len(uris) > MAX_URIS:
         raise InvalidInput(f"{what}: at most {MAX_URIS}.")
     for uri in uris:
-        is_clean = len(uri) <= MAX_URI and _PRINTABLE.fullmatch(uri) and "#" not in uri and "@" not in _parts(uri).netloc
+        is_clean = (
+            len(uri) <= MAX_URI and _PRINTABLE.fullmatch(uri) and "#" not in uri and "@" not in _parts(uri).netloc
+        )
         if not is_clean or not ((_parts(uri).scheme == "https" and _parts(uri).hostname) or is_loopback_uri(uri)):
             raise InvalidInput(f"{what}: https://…, or http:// on this machine, without fragment.")
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from ragecho import __version__
 from ragecho.ask.api import build_router as build_ask_router
+from ragecho.identity.api import build_identity_routers
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
@@ -39,6 +40,7 @@ def build_app(services: Services) -> FastAPI:
         log.info("api.ready", pid=os.getpid())
         yield
         await services.renderer.close()
+        await services.identity.close()
         await services.database.close()
 
     return create_app(
@@ -86,4 +88,5 @@ def _routers(services: Services) -> list[APIRouter]:
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
         build_tenancy_router(database, services.space, authenticate),
+        *build_identity_routers(services.identity),
     ]
