@@ -123,8 +123,7 @@ def _prepare(settings: Settings, environment: dict[str, str], postgres: Embedded
     done = subprocess.run(  # noqa: S603 - our own module, no shell
         command,
         env=environment | {"RAGECHO_DATABASE_URL": owner} if owner else environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
