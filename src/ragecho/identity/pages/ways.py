@@ -7,7 +7,10 @@ from typing import Self
 from urllib.parse import urlencode
 from uuid import UUID
 
-_OWN_PAGES = re.compile(r"account(/(security|devices|apps|delete))?|device(\?user_code=[A-Za-z]{4}-?[A-Za-z]{4})?")
+_OWN_PAGES = re.compile(
+    r"account(/(security|devices|apps|delete))?|device(\?user_code=[A-Za-z]{4}-?[A-Za-z]{4})?"
+    r"|federation/(connections|link/[0-9a-f-]{36})"
+)
 HOME = "account"
 _UUID_LENGTH = 36
 
