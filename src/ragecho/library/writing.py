@@ -19,6 +19,7 @@ from ragecho.library.store_documents import (
     load_parsed,
     lock_content,
     next_version_number,
+    replace_grants,
     set_progress,
     set_status,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "lock_content",
     "lock_index",
     "next_version_number",
+    "replace_grants",
     "set_progress",
     "set_status",
     "store_parsed",
