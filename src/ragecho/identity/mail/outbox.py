@@ -44,7 +44,7 @@ class Outbox:
     def __init__(self, vault: Vault, *, issuer: str, page_url: str | None = None) -> None:
         self._vault = vault
         self._issuer = issuer
-        self._page_url = page_url
+        self.page_url = page_url
         self.has_mail = asyncio.Event()
 
     async def put(
@@ -66,11 +66,11 @@ class Outbox:
             },
         )
         self.has_mail.set()
-        if self._page_url is None:
+        if self.page_url is None:
             log.info("mail.queued", template=str(mail))
         else:
             # Development only: which mail, to whom, and where to read it; the link in it stays there.
-            log.info("mail.queued", subject=rendered.subject, recipient=to, read_it_at=self._page_url)
+            log.info("mail.queued", subject=rendered.subject, recipient=to, read_it_at=self.page_url)
 
     def open(self, sealed: str) -> RenderedMail:
         """Return what a waiting mail says. Raises `VaultError`."""
@@ -78,7 +78,7 @@ class Outbox:
 
     async def list_outbox(self, db: Session, *, limit: int = 50) -> list[OutboxMail]:
         """Return the newest mails with what they say, for the outbox page of a development server. Empty elsewhere."""
-        if self._page_url is None:
+        if self.page_url is None:
             return []
         return [self._shown(row) for row in await store.list_mails(db, limit=limit)]
 

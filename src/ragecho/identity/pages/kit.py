@@ -90,6 +90,11 @@ class Kit:
     home_url: str
     upstreams: Sequence[Upstreams] = field(default_factory=tuple)
 
+    @property
+    def has_outbox(self) -> bool:
+        """Return whether mails are read on a page here instead of being sent."""
+        return self.accounts.outbox.page_url is not None
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """Yield a transaction of the identity service."""
@@ -224,6 +229,19 @@ class Kit:
         text = self.problem_of(language, error) if error else language.text(f"error.{known or 'not_found'}")
         response = self.pages.error(request, status=status, title=str(title), text=str(text), start_url=self.home_url)
         return refused(response, error) if error else response
+
+
+def dead_link(kit: Kit, request: Request) -> Response:
+    """Return the page of a link that does not work: used, expired, unknown; one page for all."""
+    language = kit.pages.language(request)
+    return kit.pages.error(
+        request,
+        status=410,
+        title=str(language.text("link.dead_title")),
+        text=str(language.text("link.dead")),
+        start_url=kit.home_url,
+        start_label=str(language.text("error.home")),
+    )
 
 
 def form_status(error: EchoError) -> int:

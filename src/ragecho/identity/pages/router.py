@@ -14,6 +14,8 @@ from ragecho.identity.pages.render import Pages
 from ragecho.identity.pages.routes_consent import consent_routes
 from ragecho.identity.pages.routes_device import device_routes
 from ragecho.identity.pages.routes_devices import device_list_routes
+from ragecho.identity.pages.routes_outbox import outbox_routes
+from ragecho.identity.pages.routes_setup import setup_routes
 from ragecho.identity.pages.routes_sign_in import sign_in_routes
 from ragecho.identity.pages.routes_static import static_routes
 from ragecho.identity.protocol.interactions import binding_cookie_name
@@ -54,6 +56,8 @@ def build_pages_router(tools: AccountTools, pages: Pages, *, upstreams: Sequence
         consent_routes(kit),
         device_routes(kit),
         device_list_routes(kit),
+        setup_routes(kit),
+        outbox_routes(kit),
     ):
         router.include_router(routes)
     return router
