@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from ragecho.identity.accounts.first_admin import FirstAdministrator
 from ragecho.identity.accounts.passwords import PasswordPolicy, Passwords
+from ragecho.identity.accounts.registration import Registrations
+from ragecho.identity.accounts.service import Accounts
 from ragecho.identity.accounts.settings import AccountSettings
 from ragecho.identity.accounts.sign_in import SignIn
 from ragecho.identity.accounts.tools import AccountTools
@@ -17,6 +20,9 @@ class AccountServices:
 
     tools: AccountTools
     sign_in: SignIn
+    registrations: Registrations
+    accounts: Accounts
+    first_administrator: FirstAdministrator
 
 
 def build_accounts(
@@ -42,4 +48,11 @@ def build_accounts(
         outbox=Outbox(vault, issuer=issuer, page_url=outbox_page_url),
         issuer=issuer,
     )
-    return AccountServices(tools=tools, sign_in=SignIn(tools))
+    sign_in = SignIn(tools)
+    return AccountServices(
+        tools=tools,
+        sign_in=sign_in,
+        registrations=Registrations(tools, sign_in),
+        accounts=Accounts(tools, sign_in),
+        first_administrator=FirstAdministrator(tools, sign_in),
+    )

@@ -86,12 +86,18 @@ class NeedsSecondFactor:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An invitation that still holds."""
+    """An invitation that still holds.
+
+    `is_mailed`: this link came by mail to the address, so whoever has it reads that mail; otherwise somebody handed it
+    on. `has_account` is None where that must not be told: for links that were not mailed.
+    """
 
     organization_name: str
     email: str
     role: str
     expires_at: datetime
+    is_mailed: bool
+    has_account: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class SignIn:
         async with tools.database.anonymous() as db:
             known = await store.find_password(db, address)
             user_id = UserId(known["user_id"]) if known else None
-            device = await _device_of(db, user_id, browser)
+            device = await device_of(db, user_id, browser)
             counters = throttle.sign_in_counters(address, browser.ip, device=device)
             await throttle.begin_attempt(db, counters)
         stored = known["hash"] if known else None
@@ -84,7 +84,7 @@ class SignIn:
             if found is None:
                 raise ExpiredInteraction("This sign-in took too long. Start again.")
             user_id = UserId(found["user_id"])
-            device = await _device_of(db, user_id, browser)
+            device = await device_of(db, user_id, browser)
             counters = throttle.code_counters(str(user_id), browser.ip, device=device)
             await throttle.begin_attempt(db, counters)
         async with tools.database.anonymous() as db:
@@ -170,7 +170,8 @@ async def second_factors(db: Session, user_id: UserId) -> tuple[Method, ...]:
     return tuple(methods)
 
 
-async def _device_of(db: Session, user_id: UserId | None, browser: Browser) -> str | None:
+async def device_of(db: Session, user_id: UserId | None, browser: Browser) -> str | None:
+    """Return what the throttle calls this browser, if the person has signed in there before."""
     if user_id is None or not browser.device_secret:
         return None
     found = await store_sessions.find_device(db, user_id, digest_of(browser.device_secret))

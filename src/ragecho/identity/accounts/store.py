@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.identity.accounts.model import Account, Factors
@@ -63,14 +64,15 @@ async def update_profile(session: AsyncConnection, user_id: UserId, changes: dic
 
 async def update_email(session: AsyncConnection, user_id: UserId, email: str) -> bool:
     """Change the address to one that was just confirmed; False when somebody else has it."""
-    done = await session.execute(
-        text(
-            "update users set email = :email, email_verified_at = now(), updated_at = now() where id = :id"
-            " and not exists (select from users o where lower(o.email) = lower(:email) and o.id <> :id)"
-        ),
-        {"id": user_id, "email": email},
-    )
-    return bool(done.rowcount)
+    try:
+        async with session.begin_nested():
+            await session.execute(
+                text("update users set email = :email, email_verified_at = now(), updated_at = now() where id = :id"),
+                {"id": user_id, "email": email},
+            )
+    except IntegrityError:
+        return False
+    return True
 
 
 async def verify_email(session: AsyncConnection, user_id: UserId, email: str) -> bool:

@@ -1,11 +1,13 @@
 """What people type, so that it can be stored and compared."""
 
+import re
 import unicodedata
 
 from ragecho.kernel.errors import InvalidInput
 
 MAX_EMAIL = 254
 MAX_NAME = 200
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
 def storable(value: str | None, longest: int) -> str | None:
@@ -42,4 +44,22 @@ def checked_name(name: str | None) -> str | None:
         raise InvalidInput(f"A name has at most {MAX_NAME} characters.")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise InvalidInput("A name holds no control characters.")
+    return text or None
+
+
+def checked_locale(locale: str | None) -> str | None:
+    """Return a language tag like `de` or `pt-BR` (BCP 47), None for nothing. Raises `InvalidInput`."""
+    text = (locale or "").strip().replace("_", "-")
+    if text and not _LOCALE.fullmatch(text):
+        raise InvalidInput("A language is written like 'de' or 'pt-BR'.")
+    return text or None
+
+
+def checked_zoneinfo(zone: str | None) -> str | None:
+    """Return a time zone like `Europe/Berlin` (IANA), None for nothing. Raises `InvalidInput`."""
+    from zoneinfo import available_timezones
+
+    text = (zone or "").strip()
+    if text and text not in available_timezones():
+        raise InvalidInput("A time zone is written like 'Europe/Berlin'.")
     return text or None

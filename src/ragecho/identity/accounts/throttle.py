@@ -34,7 +34,7 @@ IPV6_PREFIX = 64
 class Counter:
     """Something that attempts are counted for.
 
-    `free` of them cost nothing, then the delay doubles from one second. One is forgiven each `forgives_seconds`, so that
+    `free` of them cost nothing, then the delay doubles from `first_seconds`. One is forgiven each `forgives_seconds`, so that
     what many people mistype in a day never adds up. `is_watch` counters never delay; they tell that an account is under
     attack. `is_shared` ones are not cleared by one person's success.
     """
@@ -42,6 +42,7 @@ class Counter:
     key: bytes
     free: int
     forgives_seconds: float
+    first_seconds: float = 1.0
     is_watch: bool = False
     is_shared: bool = False
 
@@ -66,7 +67,7 @@ def after_attempt(count: Count | None, now: datetime, counter: Counter, *, is_at
     delay = (
         delay_seconds(failures, free=1, first_seconds=FIRST_DELAY_UNDER_ATTACK_SECONDS)
         if is_attacked
-        else delay_seconds(failures, free=counter.free)
+        else delay_seconds(failures, free=counter.free, first_seconds=counter.first_seconds)
     )
     return Count(failures, now, now + timedelta(seconds=delay))
 
@@ -117,7 +118,9 @@ def code_counters(user_id: str, ip: str | None, *, device: str | None) -> tuple[
 
 def mail_counters(purpose: str, email: str) -> tuple[Counter, ...]:
     """Return what a mail to this address counts for: nobody is to be flooded with them."""
-    return (Counter(key_of("mail", purpose, email.strip().casefold()), free=3, forgives_seconds=1800),)
+    return (
+        Counter(key_of("mail", purpose, email.strip().casefold()), free=3, forgives_seconds=1800, first_seconds=60),
+    )
 
 
 def asking_counters(purpose: str, ip: str | None) -> tuple[Counter, ...]:

@@ -25,7 +25,7 @@ LONGEST_RETRY_SECONDS = 3600.0
 # Another process may have put a mail in, of which this one hears nothing.
 LONGEST_SLEEP_SECONDS = 5.0
 UNSENT_HOURS = 24
-KEPT_DAYS = 30
+KEPT_DAYS = 7
 TIDY_EVERY = 500
 
 

@@ -64,7 +64,7 @@ create table identity_login_tickets (
 create table identity_links (
   secret_sha256   bytea primary key,
   kind            text not null check (kind in (
-    'registration', 'verify_email', 'reset_password', 'change_email', 'first_administrator')),
+    'registration', 'verify_email', 'reset_password', 'change_email', 'invitation_mail', 'first_administrator')),
   user_id         uuid references users on delete cascade,
   email           text,
   organization_id uuid references organizations on delete cascade,
