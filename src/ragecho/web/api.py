@@ -15,7 +15,6 @@ from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate, is_same_origin
 from ragecho.platform.http.permissions import AUTHENTICATED, anyone
 from ragecho.platform.settings import Settings
-from ragecho.tenancy import workspaces
 from ragecho.web import store
 from ragecho.web.errors import ProviderAway, SignInFailed, TokenRefused
 from ragecho.web.model import APP_PATH, CALLBACK_PATH, LOGIN_PATH, WebSession
@@ -183,19 +182,19 @@ def build_gateway_router(
 
     async def _program(caller: Caller) -> MeOut:
         async with database.transaction(caller) as session:
-            own = await workspaces.find_workspace(session, str(caller.workspace_id))
+            slug, name = await store.workspace_names(session, caller.workspace_id)
         shown = WorkspaceOut(
-            id=own.id,
-            organization_id=own.organization_id,
-            slug=own.slug,
-            name=own.name,
+            id=caller.workspace_id,
+            organization_id=caller.organization_id,
+            slug=slug,
+            name=name,
             role=str(caller.workspace_role) if caller.workspace_role else None,
             is_archived=caller.is_archived,
         )
         return MeOut(
             user=None,
             organization=None,
-            workspace_id=own.id,
+            workspace_id=caller.workspace_id,
             organizations=[],
             workspaces=[shown],
             **_credential(caller),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from ragecho.kernel.ids import UserId
+from ragecho.kernel.ids import UserId, WorkspaceId
 from ragecho.platform.database import Session
 from ragecho.web.model import PendingLogin, WebSession
 
@@ -172,5 +172,12 @@ async def places_of(db: Session, user_id: UserId) -> list[dict[str, Any]]:
 async def person(db: Session, user_id: UserId) -> tuple[str, str | None]:
     """Return a person's e-mail address and name."""
     found = await db.execute(text("select email, name from users where id = :id"), {"id": user_id})
+    row = found.one()
+    return row[0], row[1]
+
+
+async def workspace_names(session: Session, workspace_id: WorkspaceId) -> tuple[str, str]:
+    """Return slug and name of the caller's workspace; run as the application."""
+    found = await session.execute(text("select slug, name from workspaces where id = :id"), {"id": workspace_id})
     row = found.one()
     return row[0], row[1]
