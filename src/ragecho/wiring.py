@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.service import Uploads
     from ragecho.library.search import PassageSearch
+    from ragecho.web.service import Gateway
 
 SPACES = UUID("01900000-0000-7000-8000-00000000e3b0")
 
@@ -45,6 +46,7 @@ class Services:
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
     identity: "IdentityServices"
+    gateway: "Gateway"
 
 
 def space_of(settings: Settings) -> EmbeddingSpace:
@@ -83,6 +85,33 @@ def build_identity(settings: Settings) -> "IdentityServices":
     from ragecho.identity.api import build_identity_services
 
     return build_identity_services(settings, build_database(settings, role="identity", database_role=IDENTITY_ROLE))
+
+
+def build_gateway(settings: Settings, identity: "IdentityServices", database: Database) -> "Gateway":
+    """Return the browser app's sessions. `attach` and `close` its provider."""
+    from ragecho.identity.clients import WEB_CLIENT
+    from ragecho.identity.settings import issuer_of
+    from ragecho.kernel.authorization import Scope
+    from ragecho.kernel.caller import Caller
+    from ragecho.tenancy.callers import Callers
+    from ragecho.web.model import WebSession
+    from ragecho.web.provider import IdentityProvider
+    from ragecho.web.service import Gateway
+    from ragecho.web.settings import IdentityAddress
+
+    callers = Callers(database)
+
+    async def caller_of(session: WebSession, workspace: str | None) -> Caller:
+        return await callers.of_subject(
+            user_id=session.user_id,
+            client_id=WEB_CLIENT,
+            grant_id=session.grant_id,
+            workspace=workspace,
+            scopes=frozenset(Scope),
+        )
+
+    provider = IdentityProvider(issuer_of(settings), url=IdentityAddress().internal_url)
+    return Gateway(identity.database, identity.vault, provider, settings, caller_of=caller_of)
 
 
 def build_blobs(settings: Settings) -> BlobStore:
@@ -158,6 +187,7 @@ def build_services(settings: Settings) -> Services:
     database = build_database(settings, role="api")
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
     search = PassageSearch(database, embedder)
+    identity = build_identity(settings)
     return Services(
         settings=settings,
         database=database,
@@ -170,7 +200,8 @@ def build_services(settings: Settings) -> Services:
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(ApiKeyVerifier(database),),
-        identity=build_identity(settings),
+        identity=identity,
+        gateway=build_gateway(settings, identity, database),
     )
 
 

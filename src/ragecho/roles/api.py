@@ -9,7 +9,9 @@ from fastapi import APIRouter, FastAPI
 
 from ragecho import __version__
 from ragecho.ask.api import build_router as build_ask_router
+from ragecho.audit.trail_api import build_audit_routers
 from ragecho.identity.api import build_identity_routers
+from ragecho.identity.settings import issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
@@ -21,6 +23,7 @@ from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown
 from ragecho.platform.telemetry.metrics import set_jobs_now
 from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
+from ragecho.web.api import build_gateway_router
 from ragecho.wiring import Services, build_services
 
 log = get_logger(__name__)
@@ -40,10 +43,11 @@ def build_app(services: Services) -> FastAPI:
         log.info("api.ready", pid=os.getpid())
         yield
         await services.renderer.close()
+        await services.gateway.provider.close()
         await services.identity.close()
         await services.database.close()
 
-    return create_app(
+    app = create_app(
         title="Echo",
         version=__version__,
         lifespan=lifespan,
@@ -54,6 +58,8 @@ def build_app(services: Services) -> FastAPI:
         # The limit of one file is its own; this one bounds a request with several.
         body_limits={"/api/v1/documents": HttpSettings().max_upload_bytes},
     )
+    services.gateway.provider.attach(app)
+    return app
 
 
 def run(settings: Settings) -> int:
@@ -79,7 +85,7 @@ def run(settings: Settings) -> int:
 
 def _routers(services: Services) -> list[APIRouter]:
     database = services.database
-    authenticate = authentication(services.verifiers)
+    authenticate = authentication(services.verifiers, services.gateway)
 
     return [
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
@@ -87,6 +93,14 @@ def _routers(services: Services) -> list[APIRouter]:
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
-        build_tenancy_router(database, services.space, authenticate),
+        *build_audit_routers(database, authenticate),
+        build_tenancy_router(
+            database,
+            services.space,
+            authenticate,
+            blobs=services.blobs,
+            accept_page=f"{issuer_of(services.settings)}/invitation",
+        ),
         *build_identity_routers(services.identity),
+        build_gateway_router(services.gateway, services.identity.database, database, authenticate, services.settings),
     ]
