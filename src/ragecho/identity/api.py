@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from ragecho.identity import clients
 from ragecho.identity.accounts.build import AccountServices, build_accounts
 from ragecho.identity.accounts.sessions import current_session, end_session
+from ragecho.identity.federation.build import FederationServices, build_federation, build_federation_routers
 from ragecho.identity.pages.cookies import Cookies
-from ragecho.identity.pages.router import build_pages, build_pages_router
+from ragecho.identity.pages.router import build_kit, build_pages, build_pages_router
 from ragecho.identity.protocol.keys import SigningKeys, ensure_keys
 from ragecho.identity.protocol.provider import ClientCache, Provider
 from ragecho.identity.protocol.routes import build_protocol_router
@@ -32,6 +33,7 @@ class IdentityServices:
     vault: Vault
     accounts: AccountServices
     provider: Provider
+    federation: FederationServices
 
     async def web_client(self) -> tuple[str, str]:
         """Return id and secret of the client that the browser app signs in with. Raises `NotFound` before it was made."""
@@ -65,7 +67,8 @@ def build_identity_services(settings: Settings, database: Database) -> IdentityS
         is_https=issuer.startswith("https://"),
         allows_registration=identity.allows_registration(settings),
     )
-    return IdentityServices(settings, identity, database, vault, accounts, provider)
+    federation = build_federation(settings, database, vault, issuer=issuer)
+    return IdentityServices(settings, identity, database, vault, accounts, provider, federation)
 
 
 def build_identity_routers(services: IdentityServices) -> Sequence[APIRouter]:
@@ -73,10 +76,12 @@ def build_identity_routers(services: IdentityServices) -> Sequence[APIRouter]:
     tools = services.accounts.tools
     pages = build_pages(tools)
     cookies = Cookies(is_https=services.provider.is_https, session_seconds=tools.settings.session_max_minutes * 60)
+    upstreams = (services.federation.login_page,)
     rendered = RenderedPages(pages, f"{base_url_of(services.settings)}/app/")
     return [
         build_protocol_router(services.provider, rendered, cookies.session_name),
-        build_pages_router(tools, pages),
+        build_pages_router(tools, pages, upstreams=upstreams),
+        *build_federation_routers(services.federation, build_kit(tools, pages, upstreams=upstreams)),
     ]
 
 

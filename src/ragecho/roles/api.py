@@ -11,6 +11,7 @@ from ragecho import __version__
 from ragecho.ask.api import build_router as build_ask_router
 from ragecho.audit.trail_api import build_audit_routers
 from ragecho.identity.api import build_identity_routers
+from ragecho.identity.federation.api import build_identity_providers_router
 from ragecho.identity.settings import issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
@@ -102,5 +103,6 @@ def _routers(services: Services) -> list[APIRouter]:
             accept_page=f"{issuer_of(services.settings)}/invitation",
         ),
         *build_identity_routers(services.identity),
+        build_identity_providers_router(services.identity.federation.administration, authenticate),
         build_gateway_router(services.gateway, services.identity.database, database, authenticate, services.settings),
     ]

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from ragecho.kernel.errors import EchoError
+from ragecho.kernel.errors import Forbidden
 
 
 class Fault(StrEnum):
@@ -33,7 +33,7 @@ class Fault(StrEnum):
     NOT_SIGNED_IN = "not_signed_in"
 
 
-class FederationFailed(EchoError):
+class FederationFailed(Forbidden):
     """Sign-in through a provider did not work. The message is for the person; `hint` is for whoever set the provider up.
 
     Pages translate it by the fact `reason`, which is the fault.

@@ -47,6 +47,7 @@ def leave(kit: Kit, request: Request, url: str, *, is_from_form: bool) -> Respon
 
 
 def failure(kit: Kit, request: Request, error: FederationFailed, way: Way) -> Response:
+    """Return the page of a sign-in that failed, with the way back to the login page."""
     language = kit.pages.language(request)
     details = [("error", str(error.fault))]
     return kit.pages.error(

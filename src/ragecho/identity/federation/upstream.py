@@ -104,7 +104,7 @@ class Upstreams:
         """
         metadata = await self.discovery.metadata(registration.issuer)
         check_response_issuer(metadata, response_issuer)
-        tokens = await self._exchange(metadata, registration, code, redirect_uri=redirect_uri, verifier=verifier)
+        tokens = await self.exchange(metadata, registration, code, redirect_uri=redirect_uri, verifier=verifier)
         claims = await self.validate_id_token(metadata, registration, tokens, nonce_sha256=nonce_sha256)
         if registration.hosted_domain and claims.get("hd") != registration.hosted_domain:
             raise FederationFailed(
@@ -155,7 +155,7 @@ class Upstreams:
         if header.get("typ", "JWT") not in ("JWT", "jwt"):
             raise _bad_token("it is a token of another kind")
         for is_fresh in (False, True):
-            keys = _usable_keys(await self.discovery.keys(metadata, is_fresh=is_fresh), str(header["alg"]))
+            keys = usable_keys(await self.discovery.keys(metadata, is_fresh=is_fresh), str(header["alg"]))
             try:
                 return _decode(token, keys, kid=header.get("kid"), algorithm=str(header["alg"]))
             except InvalidKeyIdError:
@@ -164,9 +164,10 @@ class Upstreams:
                 raise _bad_token(_reason(error)) from error
         raise _bad_token("its key is not among the provider's published keys")
 
-    async def _exchange(
+    async def exchange(
         self, metadata: Metadata, registration: Registration, code: str, *, redirect_uri: str, verifier: str
     ) -> Tokens:
+        """Return what the token endpoint gives for a code. Raises `FederationFailed`."""
         body = prepare_token_request("authorization_code", code=code, redirect_uri=redirect_uri, code_verifier=verifier)
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         method = registration.auth_method or metadata.auth_method(has_secret=registration.client_secret is not None)
@@ -176,7 +177,7 @@ class Upstreams:
         url, headers, body = ClientAuth(client_id, secret, method).prepare(
             "POST", metadata.token_endpoint, headers, body
         )
-        answer = await self._send("POST", url, Fault.TOKEN_EXCHANGE, headers=headers, content=body)
+        answer = await self.send("POST", url, Fault.TOKEN_EXCHANGE, headers=headers, content=body)
         found = _json_object(answer, Fault.TOKEN_EXCHANGE)
         if answer.status_code != httpx.codes.OK:
             raise _refused_exchange(found, answer.status_code)
@@ -191,7 +192,7 @@ class Upstreams:
 
     async def _userinfo(self, metadata: Metadata, tokens: Tokens, *, subject: str) -> dict[str, Any]:
         assert metadata.userinfo_endpoint is not None
-        answer = await self._send(
+        answer = await self.send(
             "GET",
             metadata.userinfo_endpoint,
             Fault.USERINFO,
@@ -206,7 +207,8 @@ class Upstreams:
             )
         return found
 
-    async def _send(self, method: str, url: str, fault: Fault, **options: Any) -> httpx.Response:
+    async def send(self, method: str, url: str, fault: Fault, **options: Any) -> httpx.Response:
+        """Return the provider's answer, whatever its status; redirects are not followed. Raises `FederationFailed`."""
         try:
             return await self._client.request(method, url, follow_redirects=False, **options)
         except (httpx.HTTPError, EchoError) as error:
@@ -229,7 +231,7 @@ def check_response_issuer(metadata: Metadata, given: str | None) -> None:
         )
 
 
-def _usable_keys(raw: list[Mapping[str, Any]], algorithm: str) -> KeySet:
+def usable_keys(raw: list[Mapping[str, Any]], algorithm: str) -> KeySet:
     """Return the provider's public signature keys that fit the algorithm; what is of no use to us is left out."""
     family = _FAMILY_BY_ALGORITHM.get(algorithm[0], OKPKey) if not algorithm.startswith("Ed") else OKPKey
     keys: list[Key] = []
