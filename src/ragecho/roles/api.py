@@ -24,6 +24,7 @@ from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown
 from ragecho.platform.telemetry.metrics import set_jobs_now
 from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
+from ragecho.tenancy.api_domains import build_domains_router
 from ragecho.web.api import build_gateway_router
 from ragecho.wiring import Services, build_services
 
@@ -102,6 +103,7 @@ def _routers(services: Services) -> list[APIRouter]:
             blobs=services.blobs,
             accept_page=f"{issuer_of(services.settings)}/invitation",
         ),
+        build_domains_router(database, authenticate),
         *build_identity_routers(services.identity),
         build_identity_providers_router(services.identity.federation.administration, authenticate),
         build_gateway_router(services.gateway, services.identity.database, database, authenticate, services.settings),
