@@ -15,6 +15,7 @@ from ragecho.platform.settings import Settings
 from ragecho.roles.local import local_database
 from ragecho.roles.prepare import prepare
 from ragecho.tenancy import service
+from ragecho.tenancy.keys import KeyRequest
 from ragecho.tenancy.model import DEFAULT_ORGANIZATION, ApiKey, Workspace
 from ragecho.wiring import space_of
 

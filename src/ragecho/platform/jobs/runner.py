@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from procrastinate import App, PsycopgConnector
 from sqlalchemy.engine import make_url
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge
+from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge, WorkspaceArchived
 from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
 from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
@@ -80,13 +81,17 @@ class JobRunner:
 
     async def _deliver(self, job_id: str, organization_id: str, workspace_id: str) -> None:
         caller = Caller.worker(OrganizationId(UUID(organization_id)), WorkspaceId(UUID(workspace_id)))
-        async with self._database.transaction(caller) as session:
-            job = await store.claim(session, caller, JobId(UUID(job_id)))
-        if job is None:
-            return
         bind_caller(workspace_id=workspace_id, user_id=None)
-        with attach(job.trace), span("job", job_kind=job.kind, job_id=job_id):
-            await self._attempt(caller, job)
+        try:
+            async with self._database.transaction(caller) as session:
+                job = await store.claim(session, caller, JobId(UUID(job_id)))
+            if job is None:
+                return
+            with attach(job.trace), span("job", job_kind=job.kind, job_id=job_id):
+                await self._attempt(caller, job)
+        except WorkspaceArchived:
+            # Archiving has put the job back to its start; restoring the workspace hands it out again (store.deliver_open).
+            log.info("job.parked", job_id=job_id)
 
     async def _attempt(self, caller: Caller, job: Job) -> None:
         if job.attempts > job.max_attempts:
@@ -97,7 +102,10 @@ class JobRunner:
             await self._handlers[job.kind](caller, job)
         except asyncio.CancelledError:
             # The worker stops; another one takes over at once instead of after the missing heartbeat is noticed.
-            await asyncio.shield(self._put_back(caller, job, None, delay_seconds=0))
+            with suppress(WorkspaceArchived):
+                await asyncio.shield(self._put_back(caller, job, None, delay_seconds=0))
+            raise
+        except WorkspaceArchived:
             raise
         except PERMANENT as error:
             reason = error.reason if isinstance(error, ParseFailed) else error.code
