@@ -9,8 +9,10 @@ from fastapi import APIRouter, FastAPI
 
 from ragecho import __version__
 from ragecho.ask.api import build_router as build_ask_router
+from ragecho.audit.trail_api import build_audit_routers
 from ragecho.identity.api import build_identity_routers
 from ragecho.identity.federation.api import build_identity_providers_router
+from ragecho.identity.settings import issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
@@ -93,7 +95,14 @@ def _routers(services: Services) -> list[APIRouter]:
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
-        build_tenancy_router(database, services.space, authenticate),
+        *build_audit_routers(database, authenticate),
+        build_tenancy_router(
+            database,
+            services.space,
+            authenticate,
+            blobs=services.blobs,
+            accept_page=f"{issuer_of(services.settings)}/invitation",
+        ),
         build_domains_router(database, authenticate),
         *build_identity_routers(services.identity),
         build_identity_providers_router(services.identity.federation.administration, authenticate),
