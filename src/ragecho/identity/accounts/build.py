@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from ragecho.identity.accounts.factors import SecondFactors
 from ragecho.identity.accounts.first_admin import FirstAdministrator
+from ragecho.identity.accounts.passkeys import Passkeys
 from ragecho.identity.accounts.passwords import PasswordPolicy, Passwords
 from ragecho.identity.accounts.registration import Registrations
 from ragecho.identity.accounts.service import Accounts
@@ -23,6 +25,8 @@ class AccountServices:
     registrations: Registrations
     accounts: Accounts
     first_administrator: FirstAdministrator
+    factors: SecondFactors
+    passkeys: Passkeys
 
 
 def build_accounts(
@@ -55,4 +59,6 @@ def build_accounts(
         registrations=Registrations(tools, sign_in),
         accounts=Accounts(tools, sign_in),
         first_administrator=FirstAdministrator(tools, sign_in),
+        factors=SecondFactors(tools),
+        passkeys=Passkeys(tools, sign_in),
     )

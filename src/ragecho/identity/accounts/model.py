@@ -1,9 +1,10 @@
 """What accounts hand out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from ragecho.kernel.ids import UserId
@@ -17,7 +18,7 @@ AMR_PASSWORD: Final = "pwd"  # noqa: S105 - the name of a method
 AMR_OTP: Final = "otp"  # an authenticator's code, or a recovery code: both work once
 AMR_HARDWARE_KEY: Final = "hwk"
 AMR_SOFTWARE_KEY: Final = "swk"
-AMR_USER_VERIFIED: Final = "user"
+AMR_USER_PRESENT: Final = "user"
 AMR_FEDERATED: Final = "fed"  # by another provider; not registered, see the documentation
 AMR_MULTI: Final = "mfa"
 
@@ -117,3 +118,22 @@ class Count:
     failures: float
     last_at: datetime
     blocked_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey of an account. `is_synced` ones exist on several of its owner's devices."""
+
+    id: UUID
+    name: str
+    is_synced: bool
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyOptions:
+    """What the browser's `navigator.credentials` is called with (as JSON), and the id to hand in with its answer."""
+
+    challenge_id: UUID
+    options: Mapping[str, Any]

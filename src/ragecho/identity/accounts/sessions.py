@@ -43,7 +43,6 @@ class EndReason(StrEnum):
     SUSPENDED = "suspended"
     ACCOUNT_DELETED = "account_deleted"
     REPLACED = "replaced"
-    SECOND_FACTOR = "second_factor"
 
 
 async def current_session(db: Session, cookie_value: str | None) -> BrowserSession | None:

@@ -121,6 +121,7 @@ async def anonymize(session: AsyncConnection, user_id: UserId) -> None:
         "identity_devices",
         "identity_links",
         "identity_login_tickets",
+        "federated_identities",
         "organization_members",
     ):
         await session.execute(text(f"delete from {table} where user_id = :id"), {"id": user_id})
@@ -201,3 +202,23 @@ async def factors_of(session: AsyncConnection, user_id: UserId) -> Factors:
         {"id": user_id},
     )
     return Factors(**found.mappings().one())
+
+
+async def has_upstream(session: AsyncConnection, user_id: UserId) -> bool:
+    """Return whether the person can sign in by another provider."""
+    found = await session.execute(
+        text("select exists (select from federated_identities where user_id = :id)"), {"id": user_id}
+    )
+    return bool(found.scalar_one())
+
+
+async def drop_useless_recovery_codes(session: AsyncConnection, user_id: UserId) -> None:
+    """Delete recovery codes where there is no second factor left that they could stand in for."""
+    await session.execute(
+        text(
+            "delete from identity_recovery_codes where user_id = :id"
+            " and not exists (select from identity_totp where user_id = :id and confirmed_at is not null)"
+            " and not exists (select from identity_passkeys where user_id = :id)"
+        ),
+        {"id": user_id},
+    )

@@ -117,7 +117,7 @@ async def has_owner_with_login(session: AsyncConnection, organization_id: UUID) 
             " where m.organization_id = :id and m.role = 'owner' and not u.is_disabled"
             " and (exists (select from identity_passwords p where p.user_id = u.id)"
             " or exists (select from identity_passkeys k where k.user_id = u.id)"
-            " or exists (select from identity_sessions s where s.user_id = u.id)))"
+            " or exists (select from federated_identities f where f.user_id = u.id)))"
         ),
         {"id": organization_id},
     )

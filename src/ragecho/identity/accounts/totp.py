@@ -46,7 +46,13 @@ async def begin(db: Session, vault: Vault, user_id: UserId, *, email: str, issue
     secret = pyotp.random_base32()
     if not await store.insert_totp(db, user_id, vault.encrypt(secret, purpose=PURPOSE)):
         return None
-    return TotpSetup(secret, pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=issuer_name))
+    return _setup(secret, email, issuer_name)
+
+
+async def pending(db: Session, vault: Vault, user_id: UserId, *, email: str, issuer_name: str) -> TotpSetup | None:
+    """Return the set-up that was begun and waits for its first code; None when there is none."""
+    sealed = await store.find_totp(db, user_id, is_confirmed=False)
+    return _setup(vault.decrypt(sealed, purpose=PURPOSE).decode(), email, issuer_name) if sealed else None
 
 
 async def confirm(db: Session, vault: Vault, user_id: UserId, code: str, *, at_seconds: float | None = None) -> bool:
@@ -68,3 +74,7 @@ def _step(vault: Vault, sealed: str | None, code: str, at_seconds: float | None)
         return None
     secret = vault.decrypt(sealed, purpose=PURPOSE).decode()
     return matching_step(secret, code, at_seconds=time.time() if at_seconds is None else at_seconds)
+
+
+def _setup(secret: str, email: str, issuer_name: str) -> TotpSetup:
+    return TotpSetup(secret, pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=issuer_name))

@@ -35,7 +35,7 @@ create table identity_sessions (
   ip               text,
   ended_at         timestamptz,
   end_reason       text check (end_reason in (
-    'signed_out', 'signed_out_remotely', 'password_changed', 'suspended', 'account_deleted', 'replaced', 'second_factor'))
+    'signed_out', 'signed_out_remotely', 'password_changed', 'suspended', 'account_deleted', 'replaced'))
 );
 create index identity_sessions_live on identity_sessions (user_id, last_seen_at desc) where ended_at is null;
 create index identity_sessions_ended on identity_sessions (ended_at) where ended_at is not null;
@@ -100,7 +100,7 @@ create index identity_passkeys_user on identity_passkeys (user_id);
 create table identity_passkey_challenges (
   id         uuid primary key,
   challenge  bytea not null,
-  purpose    text not null check (purpose in ('register', 'sign_in', 'second_factor', 'renew')),
+  purpose    text not null check (purpose in ('register', 'sign_in', 'second_factor')),
   user_id    uuid references users on delete cascade,
   expires_at timestamptz not null,
   used_at    timestamptz
