@@ -179,6 +179,8 @@ def build_services(settings: Settings) -> Services:
     from ragecho.ask.flow import AskFlow
     from ragecho.audit.store import AnswerRecords
     from ragecho.engines.parsing import SandboxedParser
+    from ragecho.identity.settings import audience_of, issuer_of
+    from ragecho.identity.verifier import AccessTokenVerifier
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
@@ -199,7 +201,10 @@ def build_services(settings: Settings) -> Services:
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         renderer=SandboxedParser(max_concurrency=1),
-        verifiers=(ApiKeyVerifier(database),),
+        verifiers=(
+            ApiKeyVerifier(database),
+            AccessTokenVerifier(database, issuer=issuer_of(settings), audience=audience_of(settings)),
+        ),
         identity=identity,
         gateway=build_gateway(settings, identity, database),
     )

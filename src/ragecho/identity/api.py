@@ -15,6 +15,9 @@ from ragecho.identity.pages.router import build_kit, build_pages, build_pages_ro
 from ragecho.identity.protocol.keys import SigningKeys, ensure_keys
 from ragecho.identity.protocol.provider import ClientCache, Provider
 from ragecho.identity.protocol.routes import build_protocol_router
+from ragecho.identity.protocol.routes_logout import build_logout_router
+from ragecho.identity.protocol.routes_registration import build_registration_router
+from ragecho.identity.protocol.upkeep import Upkeep
 from ragecho.identity.protocol_pages import RenderedPages
 from ragecho.identity.settings import IdentitySettings, audience_of, base_url_of, issuer_of
 from ragecho.identity.vault import Vault, open_vault
@@ -34,6 +37,7 @@ class IdentityServices:
     accounts: AccountServices
     provider: Provider
     federation: FederationServices
+    upkeep: Upkeep
 
     async def web_client(self) -> tuple[str, str]:
         """Return id and secret of the client that the browser app signs in with. Raises `NotFound` before it was made."""
@@ -68,7 +72,8 @@ def build_identity_services(settings: Settings, database: Database) -> IdentityS
         allows_registration=identity.allows_registration(settings),
     )
     federation = build_federation(settings, database, vault, issuer=issuer)
-    return IdentityServices(settings, identity, database, vault, accounts, provider, federation)
+    upkeep = Upkeep(provider, allows_private_addresses=settings.allow_private_addresses or is_development)
+    return IdentityServices(settings, identity, database, vault, accounts, provider, federation, upkeep)
 
 
 def build_identity_routers(services: IdentityServices) -> Sequence[APIRouter]:
@@ -78,10 +83,13 @@ def build_identity_routers(services: IdentityServices) -> Sequence[APIRouter]:
     cookies = Cookies(is_https=services.provider.is_https, session_seconds=tools.settings.session_max_minutes * 60)
     upstreams = (services.federation.login_page,)
     rendered = RenderedPages(pages, f"{base_url_of(services.settings)}/app/")
+    provider, cookie = services.provider, cookies.session_name
     return [
-        build_protocol_router(services.provider, rendered, cookies.session_name),
-        build_pages_router(tools, pages, upstreams=upstreams),
-        *build_federation_routers(services.federation, build_kit(tools, pages, upstreams=upstreams)),
+        build_protocol_router(provider, rendered, cookie),
+        build_registration_router(provider),
+        build_logout_router(provider, rendered, cookie, forget=cookies.sign_out, on_logout=services.upkeep.wake),
+        build_pages_router(services.accounts, pages, upstreams=upstreams),
+        *build_federation_routers(services.federation, build_kit(services.accounts, pages, upstreams=upstreams)),
     ]
 
 

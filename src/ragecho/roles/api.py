@@ -43,7 +43,8 @@ def build_app(services: Services) -> FastAPI:
         # The first question must not wait for the weights to be read.
         await services.embedder.embed_query("warm up")
         log.info("api.ready", pid=os.getpid())
-        yield
+        async with services.identity.upkeep.running():
+            yield
         await services.renderer.close()
         await services.gateway.provider.close()
         await services.identity.close()

@@ -1,8 +1,9 @@
 """HTTP of the protocol: every route reads its input, asks one function, and shapes the answer."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import escape
+from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
@@ -71,6 +72,8 @@ def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cook
             parameters = read_form(given).args if given.method == "POST" else parse_parameters(given.query)
         except OAuth2Error as error:
             return pages.error(request, ErrorPage(str(error.error), str(error.description or "")))
+        if lacks_cookies(request, session_cookie):
+            return again_as_get(request, parameters)
         async with working(provider) as work:
             session = await provider.current_session(work.db, request.cookies.get(session_cookie))
             answer = await authorization.authorize(
@@ -148,6 +151,30 @@ def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cook
     ):
         router.add_api_route(path, preflight, methods=["OPTIONS"])
     return router
+
+
+def lacks_cookies(request: Request, session_cookie: str) -> bool:
+    """Return whether this is a form that another site's page posted: browsers send no SameSite=Lax cookie with it."""
+    return request.method == "POST" and session_cookie not in request.cookies
+
+
+def again_as_get(request: Request, parameters: Mapping[str, str]) -> Response:
+    """Send the browser here again with its cookies."""
+    query = urlencode({name: value for name, value in parameters.items() if name != "client_secret"})
+    return RedirectResponse(f"{request.url.path}?{query}", status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def bearer_of(given: HttpInput) -> str | None:
+    """Return the access token of a header or, with POST, a form (RFC 6750, 2.1 and 2.2); never of an address."""
+    scheme, _, token = (given.authorization or "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if given.method != "POST" or given.authorization:
+        return None
+    try:
+        return read_form(given).args.get("access_token")
+    except OAuth2Error:
+        return None
 
 
 async def http_input(request: Request) -> HttpInput:
