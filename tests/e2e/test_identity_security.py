@@ -180,7 +180,7 @@ def test_a_refresh_token_is_for_its_own_client_and_no_more_scopes(
         {"response_type": "token"},
         {"response_type": "code id_token"},
         {"response_type": None},
-        {"scope": "openid no-such-scope\\"},
+        {"scope": "no-such-scope"},
         {"code_challenge": None},
         {"code_challenge_method": "plain"},
         {"code_challenge": "too-short"},
