@@ -2,14 +2,17 @@
 
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
+from joserfc import jwt
 from tests.e2e.conftest import Server
 from tests.e2e.identity_driver import Browser, Person, as_owner, forms_of, make_people
+from tests.e2e.token_forge import signing_key
 
 COOKIE = "echo_session"
 
@@ -337,6 +340,80 @@ def test_a_session_ends_at_once_when(what: str, server: Server, browser: Browser
     assert me(browser).status_code == 401
     assert browser.http.get("/api/v1/documents").status_code == 401
     assert "You are signed out" in browser.visit("/app/").text
+
+
+# --- Back-channel logout
+
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+
+def logout_token(server: Server, person: Person, header: dict[str, object] | None = None, **claims: object) -> str:
+    """Return a logout token of the provider about this person's newest session, with some claims changed."""
+    with as_owner(server) as db:
+        found = db.execute(
+            "select provider_session_id from web_sessions where user_id = %s order by created_at desc", (person.id,)
+        ).fetchone()
+    content = {
+        "iss": f"{server.url}/identity",
+        "aud": "echo-web",
+        "iat": int(time.time()),
+        "exp": int(time.time()) + 120,
+        "jti": secrets.token_urlsafe(16),
+        "events": {EVENT: {}},
+        "sub": str(person.id),
+        "sid": str(found[0]) if found else None,
+        **claims,
+    }
+    key = signing_key(server)
+    content = {name: value for name, value in content.items() if value is not None}
+    return jwt.encode({"alg": "ES256", "kid": key.kid, "typ": "logout+jwt", **(header or {})}, content, key, ["ES256"])
+
+
+def tell(server: Server, token: str) -> httpx.Response:
+    return httpx.post(f"{server.url}/auth/backchannel-logout", data={"logout_token": token})
+
+
+@pytest.mark.parametrize("kept", ["sid", "sub"])
+def test_the_provider_s_word_ends_the_session(server: Server, browser: Browser, person: Person, kept: str) -> None:
+    sign_in(browser, person)
+    token = logout_token(server, person, **{"sub" if kept == "sid" else "sid": None})
+    answer = tell(server, token)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert me(browser).status_code == 401
+    assert tell(server, token).status_code == 400  # once
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        ({"typ": "JWT"}, {}),
+        ({"typ": "at+jwt"}, {}),
+        ({}, {"aud": "another"}),
+        ({}, {"iss": "https://evil.example"}),
+        ({}, {"events": {}}),
+        ({}, {"events": {EVENT: "yes"}}),
+        ({}, {"nonce": "n"}),
+        ({}, {"exp": 1}),
+        ({}, {"iat": None}),
+        ({}, {"jti": None}),
+        ({}, {"sub": None, "sid": None}),
+        ({}, {"sub": 1}),
+        ({}, {"sid": "no uuid"}),
+    ],
+)
+def test_a_wrong_logout_token_ends_nothing(
+    server: Server, browser: Browser, person: Person, header: dict[str, object], claims: dict[str, object]
+) -> None:
+    sign_in(browser, person)
+    answer = tell(server, logout_token(server, person, header, **claims))
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert me(browser).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30."])
+def test_what_is_no_token_is_refused(server: Server, token: str) -> None:
+    assert tell(server, token).status_code in (400, 422)
 
 
 # --- Renewal

@@ -149,15 +149,20 @@ async def rotate_secret(db: Session, client_id: str) -> NewClient:
     return NewClient(changed, secret)
 
 
-async def ensure_first_party_clients(db: Session, settings: Settings, vault: Vault) -> None:
-    """Make Echo's own clients exist with the addresses of these settings. Safe to repeat, from many processes at once."""
+async def ensure_first_party_clients(
+    db: Session, settings: Settings, vault: Vault, *, is_serving: bool = False
+) -> None:
+    """Make Echo's own clients exist. Safe to repeat, from many processes at once.
+
+    Whoever serves them decides at which addresses: a command beside a running server may not know its port.
+    """
     base = base_url_of(settings)
     secret = new_secret()
     scopes = ["openid", "profile", "email", "offline_access", "read", "write", "admin"]
     web = {
         "redirect_uris": [f"{base}/auth/callback"],
         "post_logout_redirect_uris": [f"{base}/", f"{base}/app/"],
-        "backchannel_logout_uri": None,
+        "backchannel_logout_uri": f"{base}/auth/backchannel-logout",
         "scopes": scopes,
     }
     made = await store.insert(
@@ -173,7 +178,7 @@ async def ensure_first_party_clients(db: Session, settings: Settings, vault: Vau
             **web,
         },
     )
-    if made is None:
+    if made is None and is_serving:
         await store.update(db, WEB_CLIENT, web)
     await store.insert(
         db,

@@ -138,8 +138,9 @@ class IdentityProvider:
         events = claims.get("events")
         subject, session_id = claims.get("sub"), claims.get("sid")
         is_logout = isinstance(events, Mapping) and isinstance(events.get(BACKCHANNEL_EVENT), Mapping)
-        # An ID token must not pass for one: it has a nonce, and another type.
-        if not is_logout or "nonce" in claims or str(header.get("typ", "logout+jwt")).lower() == "at+jwt":
+        # No other token of the provider may pass for one: they have other types, and ID tokens a nonce.
+        is_typed = str(header.get("typ", "")).lower().removeprefix("application/") == "logout+jwt"
+        if not (is_logout and is_typed) or "nonce" in claims:
             raise TokenRefused("This is not a logout token.")
         if not (subject or session_id) or not all(isinstance(v, str | None) for v in (subject, session_id)):
             raise TokenRefused("The logout token names neither a person nor a session.")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ragecho.identity.accounts.digests import digest_of, new_secret
 from ragecho.identity.accounts.sessions import EndReason, end_other_sessions
-from ragecho.identity.clients import web_client
+from ragecho.identity.clients import ensure_first_party_clients, web_client
 from ragecho.identity.settings import base_url_of
 from ragecho.identity.vault import Vault, VaultError
 from ragecho.kernel.caller import Caller
@@ -53,6 +53,7 @@ class Gateway:
         self._vault = vault
         self._caller_of = caller_of
         self._settings = gateway or GatewaySettings()
+        self._deployment = settings
         self._base_url = base_url_of(settings)
         self._client: tuple[str, str] | None = None
         self.provider = provider
@@ -69,6 +70,11 @@ class Gateway:
     def login_cookie_name(self) -> str:
         """The cookie that binds sign-ins to a browser."""
         return "__Host-echo_signin" if self.is_https else "echo_signin"
+
+    async def start(self) -> None:
+        """Register the addresses that this process answers at. To be called before the first request."""
+        async with self._identity.anonymous() as db:
+            await ensure_first_party_clients(db, self._deployment, self._vault, is_serving=True)
 
     async def begin(self, return_to: str | None, browser_secret: str | None) -> SignIn:
         """Begin a sign-in in this browser. Raises `ProviderAway`."""
