@@ -42,6 +42,7 @@ def build_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # The first question must not wait for the weights to be read.
         await services.embedder.embed_query("warm up")
+        await services.gateway.start()
         log.info("api.ready", pid=os.getpid())
         async with services.identity.upkeep.running():
             yield
