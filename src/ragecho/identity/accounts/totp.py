@@ -35,7 +35,7 @@ def matching_step(secret: str, code: str, *, at_seconds: float) -> int | None:
     generator = pyotp.TOTP(secret)
     now = int(at_seconds // STEP_SECONDS)
     found = None
-    for step in range(now - TOLERATED_STEPS, now + TOLERATED_STEPS + 1):
+    for step in range(max(now - TOLERATED_STEPS, 0), now + TOLERATED_STEPS + 1):
         if hmac.compare_digest(generator.generate_otp(step), digits):
             found = step
     return found
