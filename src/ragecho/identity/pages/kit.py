@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ragecho.identity.accounts import sessions
 from ragecho.identity.accounts import store as accounts_store
+from ragecho.identity.accounts.build import AccountServices
 from ragecho.identity.accounts.model import Account, BrowserSession
 from ragecho.identity.accounts.sign_in import Browser, SignIn
 from ragecho.identity.accounts.tools import AccountTools
@@ -82,8 +83,7 @@ class Kit:
     """The collaborators of the pages. `database` runs as the identity role; `home_url` is the app to start again at."""
 
     database: Database
-    accounts: AccountTools
-    sign_in: SignIn
+    services: AccountServices
     pages: Pages
     cookies: Cookies
     binding_cookie: str
@@ -91,9 +91,19 @@ class Kit:
     upstreams: Sequence[Upstreams] = field(default_factory=tuple)
 
     @property
+    def tools(self) -> AccountTools:
+        """Return what accounts work with."""
+        return self.services.tools
+
+    @property
+    def sign_in(self) -> SignIn:
+        """Return the ways to get a session."""
+        return self.services.sign_in
+
+    @property
     def has_outbox(self) -> bool:
         """Return whether mails are read on a page here instead of being sent."""
-        return self.accounts.outbox.page_url is not None
+        return self.tools.outbox.page_url is not None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:

@@ -5,16 +5,21 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
-from ragecho.identity.accounts.sign_in import SignIn
+from ragecho.identity.accounts.build import AccountServices
 from ragecho.identity.accounts.tools import AccountTools
 from ragecho.identity.pages.cookies import Cookies
 from ragecho.identity.pages.csrf import FormGuard
 from ragecho.identity.pages.kit import Kit, Upstreams
 from ragecho.identity.pages.render import Pages
+from ragecho.identity.pages.routes_account import account_routes, leaving_routes
 from ragecho.identity.pages.routes_consent import consent_routes
 from ragecho.identity.pages.routes_device import device_routes
 from ragecho.identity.pages.routes_devices import device_list_routes
+from ragecho.identity.pages.routes_factors import factor_routes
 from ragecho.identity.pages.routes_outbox import outbox_routes
+from ragecho.identity.pages.routes_passkeys import passkey_form_routes, passkey_routes
+from ragecho.identity.pages.routes_recover import confirm_routes, recover_routes
+from ragecho.identity.pages.routes_register import invitation_routes, register_routes
 from ragecho.identity.pages.routes_setup import setup_routes
 from ragecho.identity.pages.routes_sign_in import sign_in_routes
 from ragecho.identity.pages.routes_static import static_routes
@@ -30,14 +35,14 @@ def build_pages(tools: AccountTools) -> Pages:
     return Pages(guard, root=issuer.path)
 
 
-def build_kit(tools: AccountTools, pages: Pages, *, upstreams: Sequence[Upstreams] = ()) -> Kit:
+def build_kit(services: AccountServices, pages: Pages, *, upstreams: Sequence[Upstreams] = ()) -> Kit:
     """Return the collaborators of the routes."""
+    tools = services.tools
     issuer = urlsplit(tools.issuer)
     is_https = issuer.scheme == "https"
     return Kit(
         database=tools.database,
-        accounts=tools,
-        sign_in=SignIn(tools),
+        services=services,
         pages=pages,
         cookies=Cookies(is_https=is_https, session_seconds=tools.settings.session_max_minutes * 60),
         binding_cookie=binding_cookie_name(is_https=is_https),
@@ -46,18 +51,26 @@ def build_kit(tools: AccountTools, pages: Pages, *, upstreams: Sequence[Upstream
     )
 
 
-def build_pages_router(tools: AccountTools, pages: Pages, *, upstreams: Sequence[Upstreams] = ()) -> APIRouter:
+def build_pages_router(services: AccountServices, pages: Pages, *, upstreams: Sequence[Upstreams] = ()) -> APIRouter:
     """Return the router of all pages under `/identity`."""
-    kit = build_kit(tools, pages, upstreams=upstreams)
+    kit = build_kit(services, pages, upstreams=upstreams)
     router = APIRouter(prefix=pages.root)
     for routes in (
         static_routes(),
         sign_in_routes(kit),
         consent_routes(kit),
         device_routes(kit),
+        account_routes(kit),
+        leaving_routes(kit),
+        factor_routes(kit),
         device_list_routes(kit),
         setup_routes(kit),
+        register_routes(kit),
+        invitation_routes(kit),
+        recover_routes(kit),
+        confirm_routes(kit),
         outbox_routes(kit),
+        *((passkey_routes(kit), passkey_form_routes(kit)) if services.passkeys.is_available else ()),
     ):
         router.include_router(routes)
     return router

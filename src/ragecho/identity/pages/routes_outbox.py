@@ -27,7 +27,7 @@ def outbox_routes(kit: Kit) -> APIRouter:
             raise NotFound("There is no such page.")
         language = kit.pages.language(request)
         async with kit.transaction() as db:
-            found = await kit.accounts.outbox.list_outbox(db, limit=_MOST)
+            found = await kit.tools.outbox.list_outbox(db, limit=_MOST)
         shown = [
             {
                 "subject": mail.subject,
@@ -35,9 +35,7 @@ def outbox_routes(kit: Kit) -> APIRouter:
                 "when": when(language, mail.created_at),
                 "body": mail.text or "",
                 # Only links to ourselves become links; anything else in a mail is text.
-                "links": [
-                    link for link in _LINK.findall(mail.text or "") if link.startswith(f"{kit.accounts.issuer}/")
-                ],
+                "links": [link for link in _LINK.findall(mail.text or "") if link.startswith(f"{kit.tools.issuer}/")],
             }
             for mail in found
         ]

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragecho.identity.accounts.errors import LinkNotValid, PasswordRefused
-from ragecho.identity.accounts.first_admin import FirstAdministrator
 from ragecho.identity.pages.kit import Kit, dead_link, form_status, refused
 from ragecho.identity.pages.routes_sign_in import signed_in
 from ragecho.identity.pages.ways import Way
@@ -17,7 +16,7 @@ from ragecho.kernel.errors import EchoError, InvalidInput
 def setup_routes(kit: Kit) -> APIRouter:
     """Return the routes."""
     router = APIRouter(route_class=kit.page_route(), include_in_schema=False)
-    first = FirstAdministrator(kit.accounts, kit.sign_in)
+    first = kit.services.first_administrator
 
     @router.get("/setup")
     async def show_setup(request: Request) -> Response:
@@ -65,5 +64,5 @@ def _page(
         email=form.get("email", ""),
         problem=None if at else said,
         problems={at: said} if at else {},
-        min_password_length=kit.accounts.policy.min_length,
+        min_password_length=kit.tools.policy.min_length,
     )

@@ -119,7 +119,7 @@ async def _asked(kit: Kit, request: Request, values: Mapping[str, str]) -> Asked
 
 
 def _may_register(kit: Kit) -> bool:
-    return kit.accounts.settings.registration is Registration.OPEN
+    return kit.tools.settings.registration is Registration.OPEN
 
 
 def _prefilled(asked: Asked) -> str:
@@ -156,7 +156,7 @@ def _login_page(
         current_account=asked.account,
         suffix=asked.way.suffix,
         **asked.way.fields,
-        has_passkeys=True,
+        has_passkeys=kit.services.passkeys.is_available,
         has_routing=bool(kit.upstreams),
         upstreams=asked.upstreams,
         may_register=_may_register(kit),

@@ -21,6 +21,7 @@ NOTICES = frozenset(
         "security.passkey_added",
         "security.passkey_removed",
         "security.passkey_renamed",
+        "security.totp_added",
         "security.totp_removed",
         "devices.signed_out",
         "devices.others_signed_out",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 _OWN_PAGES = re.compile(
     r"account(/(security|devices|apps|delete))?|device(\?user_code=[A-Za-z]{4}-?[A-Za-z]{4})?"
-    r"|federation/(connections|link/[0-9a-f-]{36})"
+    r"|federation/(connections|link/[0-9a-f-]{36})|invitation\?token=[A-Za-z0-9_-]{20,100}"
 )
 HOME = "account"
 _UUID_LENGTH = 36
