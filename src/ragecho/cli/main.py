@@ -30,6 +30,12 @@ ENTRIES = (
     Entry("serve", "ragecho.cli.serve", "Run everything in one process tree.", RUNNING),
     Entry("api", "ragecho.cli.api", "Run the HTTP server alone.", RUNNING),
     Entry("worker", "ragecho.cli.worker", "Run a worker alone.", RUNNING),
+    Entry(
+        "identity",
+        "ragecho.cli.identity",
+        "Run the identity service alone, or manage its clients and keys.",
+        OPERATING,
+    ),
     Entry("admin", "ragecho.cli.admin", "Create administrators and API keys on this machine.", OPERATING),
     Entry("db", "ragecho.cli.db", "Upgrade the database's schema.", OPERATING),
     Entry("config", "ragecho.cli.config", "Check the settings and write the example file.", OPERATING),

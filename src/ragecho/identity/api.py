@@ -1,6 +1,7 @@
 """The identity service as one object and one list of routers, mounted at `/identity` in the API or served alone."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,9 +45,16 @@ class IdentityServices:
         async with self.database.anonymous() as db:
             return await clients.web_client(db, self.vault)
 
-    async def close(self) -> None:
-        """Close connections."""
-        await self.database.close()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Tell the registry where this is reached, and do what is to be done in the background; closes at the end."""
+        async with self.database.anonymous() as db:
+            await clients.ensure_first_party_clients(db, self.settings, self.vault, is_serving=True)
+        try:
+            async with self.upkeep.running():
+                yield
+        finally:
+            await self.database.close()
 
 
 def build_identity_services(settings: Settings, database: Database) -> IdentityServices:

@@ -202,6 +202,14 @@ async def web_client(db: Session, vault: Vault) -> tuple[str, str]:
     return WEB_CLIENT, vault.decrypt(sealed, purpose=SECRET_PURPOSE).decode()
 
 
+async def base_url(db: Session, settings: Settings) -> str:
+    """Return the address that Echo was last served at, else that of the settings."""
+    found = await store.find(db, WEB_CLIENT)
+    addresses = found.redirect_uris if found else ()
+    suffix = "/auth/callback"
+    return next((one.removesuffix(suffix) for one in addresses if one.endswith(suffix)), base_url_of(settings))
+
+
 def check_name(name: str) -> None:
     """Raise `InvalidInput` for a name that no page could show."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():

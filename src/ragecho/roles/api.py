@@ -44,11 +44,10 @@ def build_app(services: Services) -> FastAPI:
         await services.embedder.embed_query("warm up")
         await services.gateway.start()
         log.info("api.ready", pid=os.getpid())
-        async with services.identity.upkeep.running():
+        async with services.identity.serving():
             yield
         await services.renderer.close()
         await services.gateway.provider.close()
-        await services.identity.close()
         await services.database.close()
 
     app = create_app(
