@@ -12,7 +12,7 @@ from ragecho.kernel.ids import ApiKeyId
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
-from ragecho.platform.http.permissions import requires_in_service
+from ragecho.platform.http.permissions import requires
 from ragecho.tenancy import keys, service_accounts
 from ragecho.tenancy.keys import KeyRequest
 from ragecho.tenancy.schemas_credentials import (
@@ -30,7 +30,7 @@ from ragecho.tenancy.service_accounts import AccountChange
 def build_keys_router(database: Database, authenticate: Authenticate) -> APIRouter:
     """Return the routes of API keys."""
     router = APIRouter(prefix="/api-keys")
-    Known = Annotated[Caller, requires_in_service(authenticate, Permission.API_KEYS_OWN)]
+    Known = Annotated[Caller, requires(authenticate, Permission.API_KEYS_OWN)]
 
     @router.get("")
     async def list_api_keys(
@@ -94,7 +94,7 @@ def build_keys_router(database: Database, authenticate: Authenticate) -> APIRout
 def build_service_accounts_router(database: Database, authenticate: Authenticate) -> APIRouter:
     """Return the routes of service accounts."""
     router = APIRouter(prefix="/service-accounts")
-    Administering = Annotated[Caller, requires_in_service(authenticate, Permission.MEMBERS_ADMINISTER)]
+    Administering = Annotated[Caller, requires(authenticate, Permission.MEMBERS_ADMINISTER)]
 
     @router.get("")
     async def list_service_accounts(

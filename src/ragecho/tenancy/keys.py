@@ -40,8 +40,7 @@ async def create_api_key(caller: Caller, session: Session, workspace: str, wante
     if not wanted.name.strip() or len(wanted.name) > MAX_NAME:
         raise InvalidInput(f"A key's name has 1 to {MAX_NAME} characters.")
     bound_to, there = await workspace_for(caller, session, workspace, None)
-    # A key makes no other keys unless it administers them: it would outlive its own end.
-    is_own = wanted.user_id is not None and wanted.user_id == caller.user_id and caller.api_key_id is None
+    is_own = wanted.user_id is not None and wanted.user_id == caller.user_id
     there.require(Permission.API_KEYS_OWN if is_own else Permission.API_KEYS_ADMINISTER)
     _require_scopes(there, wanted.scopes)
     if wanted.service_account_id is not None:
@@ -149,8 +148,8 @@ async def _manageable(caller: Caller, session: Session, key_id: ApiKeyId) -> Api
     key = await store_keys.find(session, key_id, for_update=True)
     if key is None:
         raise NotFound("There is no such API key.")
-    is_own = key.user_id is not None and key.user_id == caller.user_id and caller.api_key_id is None
-    if is_own:
+    is_own = key.user_id is not None and key.user_id == caller.user_id
+    if is_own and (caller.api_key_id is None or key.workspace_id == caller.workspace_id):
         return key
     try:
         await workspace_for(caller, session, str(key.workspace_id), Permission.API_KEYS_ADMINISTER)
@@ -169,7 +168,7 @@ def _organization_role(caller: Caller, scopes: frozenset[Scope]) -> Organization
 def _require_scopes(caller: Caller, scopes: Iterable[Scope]) -> None:
     missing = sorted(set(scopes) - caller.scopes)
     if missing:
-        raise Forbidden(f"A key gets no scope that its maker lacks: '{missing[0]}'.", missing_scopes=missing)
+        raise InvalidInput(f"A key gets no scope that its maker lacks: '{missing[0]}'.", missing_scopes=missing)
 
 
 async def _insert(

@@ -43,8 +43,8 @@ async def create_service_account(
     `InvalidInput` unless the roles fit: a role in the workspace, or one in the organisation and, if it is to read
     documents, one for every workspace.
     """
+    _check_roles(workspace is not None, organization_role, workspace_role)
     workspace_id = await _place(caller, session, workspace)
-    _check_roles(workspace_id, organization_role, workspace_role)
     require_role_over(caller, organization_role)
     account_id = uuid7()
     values = {
@@ -96,7 +96,7 @@ async def change_service_account(
     require_role_over(caller, before.organization_role)
     organization_role = change.organization_role or before.organization_role
     workspace_role = change.workspace_role or before.workspace_role
-    _check_roles(before.workspace_id, organization_role, workspace_role)
+    _check_roles(before.workspace_id is not None, organization_role, workspace_role)
     require_role_over(caller, organization_role)
     values = {
         "id": account_id,
@@ -161,15 +161,15 @@ async def _account(caller: Caller, session: Session, account_id: UUID, *, for_up
 
 
 def _check_roles(
-    workspace_id: WorkspaceId | None,
+    is_of_workspace: bool,
     organization_role: OrganizationRole | None,
     workspace_role: WorkspaceRole | None,
 ) -> None:
     if organization_role is OrganizationRole.OWNER:
         raise InvalidInput("A service account can be admin or member of the organisation, not owner.")
-    if workspace_id is not None and (organization_role is not None or workspace_role is None):
+    if is_of_workspace and (organization_role is not None or workspace_role is None):
         raise InvalidInput("A service account of a workspace has a workspace role, and none in the organisation.")
-    if workspace_id is None and organization_role is None:
+    if not is_of_workspace and organization_role is None:
         raise InvalidInput("A service account of the organisation needs an organisation role.")
 
 

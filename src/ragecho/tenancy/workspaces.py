@@ -89,6 +89,7 @@ async def change_workspace(
 ) -> Workspace:
     """Rename or describe a workspace. Raises `NotFound`, `Forbidden`, `WorkspaceArchived`, `InvalidInput`, `Conflict`."""
     found, there = await workspace_for(caller, session, name, Permission.WORKSPACE_ADMINISTER)
+    # Held, and looked at once more: it may have been archived in between.
     (before,) = await store_workspaces.hold(session, [found.id])
     if before.status == WorkspaceStatus.ARCHIVED:
         raise WorkspaceArchived(ARCHIVED_MESSAGE)
