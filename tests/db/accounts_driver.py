@@ -1,5 +1,6 @@
 """Accounts on a real database, with cheap password hashes."""
 
+import re
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -8,9 +9,11 @@ from argon2 import PasswordHasher
 
 from ragecho.identity.accounts import store
 from ragecho.identity.accounts.build import AccountServices, build_accounts
+from ragecho.identity.accounts.model import LoggedIn
 from ragecho.identity.accounts.passwords import Passwords
 from ragecho.identity.accounts.settings import AccountSettings
 from ragecho.identity.accounts.sign_in import Browser
+from ragecho.identity.mail.outbox import OutboxMail
 from ragecho.identity.vault import Vault
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.platform.database import IDENTITY_ROLE, Database
@@ -56,3 +59,29 @@ async def make_account(accounts: AccountServices, *, password: str | None = PASS
         if hashed:
             await store.save_password(db, user_id, hashed)
     return user_id, email
+
+
+async def mails(accounts: AccountServices, recipient: str) -> list[OutboxMail]:
+    """What was written to an address, newest first."""
+    async with accounts.tools.database.anonymous() as db:
+        everything = await accounts.tools.outbox.list_outbox(db, limit=60)
+    return [mail for mail in everything if mail.recipient.casefold() == recipient.casefold()]
+
+
+async def mailed_token(accounts: AccountServices, recipient: str) -> str:
+    """The token of the newest link that was mailed to an address."""
+    for mail in await mails(accounts, recipient):
+        found = re.search(r"[?&]token=([\w-]+)", mail.text or "")
+        if found:
+            return found[1]
+    raise AssertionError("no link was mailed")
+
+
+async def signed_in(accounts: AccountServices, email: str, password: str = PASSWORD, **where: Any) -> LoggedIn:
+    entered = await accounts.sign_in.login(email, password, browser=browser(**where))
+    assert isinstance(entered, LoggedIn)
+    return entered
+
+
+async def subjects(accounts: AccountServices, recipient: str) -> list[str]:
+    return [mail.subject for mail in await mails(accounts, recipient)]
