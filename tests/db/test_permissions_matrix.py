@@ -1,0 +1,324 @@
+"""Every route x role x credential x tenant, made from the OpenAPI document and the authorization table, through the real app."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import create_engine, text
+from tests.db.conftest import Tenant
+from tests.db.library_driver import add_document
+from tests.db.openapi_requests import Operation, operations_of
+from tests.db.people import add_domain, add_group, add_person, run
+
+from ragecho.ask.flow import AskFlow
+from ragecho.audit.store import AnswerRecords
+from ragecho.engines.fakes import FakeEmbedder
+from ragecho.kernel.authorization import RULES, OrganizationRole, Permission, Scope, WorkspaceRole
+from ragecho.kernel.ids import UserId, uuid7
+from ragecho.library.search import PassageSearch
+from ragecho.platform.database import Database, driver_url
+from ragecho.platform.http.permissions import AUTHENTICATED
+from ragecho.platform.settings import Settings
+from ragecho.roles.api import build_app
+from ragecho.tenancy import secrets
+from ragecho.wiring import build_services
+
+pytestmark = pytest.mark.anyio
+
+SECRET_WORDS = "the vault combination is nineteen heron forty"
+RESTORE = "update workspaces set status = 'active', archived_at = null where id = :workspace"
+ARCHIVE = "update workspaces set status = 'archived', archived_at = now() where id = :workspace"
+# Any valid credential may call these; what they answer then is a rule of their own.
+OWN_RULES = {"POST /api/v1/organizations"}
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A credential of a person: what it carries and what its owner is."""
+
+    key: str
+    scopes: frozenset[Scope]
+    workspace_role: WorkspaceRole | None
+    organization_role: OrganizationRole | None
+
+    def may(self, permission: str) -> bool:
+        if permission == AUTHENTICATED:
+            return True
+        return RULES[Permission(permission)].allows(self.scopes, self.workspace_role, self.organization_role)
+
+
+@asynccontextmanager
+async def running(
+    owner_url: str, data_dir: Path, embedder: FakeEmbedder
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """The application as `ragecho api` builds it, with an embedder that needs no weights."""
+    settings = Settings(_env_file=None, database_url=SecretStr(owner_url), data_dir=data_dir, reranker="none")
+    services = build_services(settings)
+    search = PassageSearch(services.database, embedder)
+    ask = AskFlow(search, AnswerRecords(services.database), embedder, None)
+    services = replace(services, embedder=embedder, search=search, ask=ask)
+    app = build_app(services)
+    transport = httpx.ASGITransport(app=app)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            yield app, client
+    finally:
+        await services.identity.database.close()
+        await services.database.close()
+
+
+@pytest.fixture
+async def app(
+    owner_url: str, tmp_path: Path, embedder: FakeEmbedder
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    async with running(owner_url, tmp_path, embedder) as made:
+        yield made
+
+
+def guarded(app: FastAPI) -> list[Operation]:
+    found = [operation for operation in operations_of(app.openapi()) if not operation.is_public]
+    assert len(found) > 40
+    return found
+
+
+async def key_of(
+    database: Database,
+    tenant: Tenant,
+    user_id: UserId | None,
+    *,
+    scopes: Iterable[Scope] = Scope,
+    cap: OrganizationRole | None = OrganizationRole.OWNER,
+    expires: str = "1 hour",
+    is_revoked: bool = False,
+) -> str:
+    """Make a key with a secret that works (or not)."""
+    secret = secrets.new_secret()
+    await run(
+        database,
+        tenant,
+        "insert into api_keys (id, organization_id, workspace_id, user_id, name, prefix, secret_sha256, scopes,"
+        " organization_role, expires_at, revoked_at) values (:id, :organization, :workspace, :user, 'key', 'echo_x', :digest,"
+        " :scopes, :cap, now() + cast(:expires as text)::interval, case when :revoked then now() end)",
+        id=uuid7(),
+        user=user_id,
+        digest=secrets.digest(secret),
+        scopes=sorted(set(scopes)),
+        cap=cap,
+        expires=expires,
+        revoked=is_revoked,
+    )
+    return secret
+
+
+async def everybody(database: Database, tenant: Tenant) -> list[Who]:
+    """Return a key for each role with every scope, and keys of an owner with each single scope."""
+    found = []
+    for role in WorkspaceRole:
+        person = await add_person(database, tenant, workspace_role=role)
+        key = await key_of(database, tenant, person)
+        found.append(Who(key, frozenset(Scope), role, OrganizationRole.MEMBER))
+    for organization_role in (OrganizationRole.ADMIN, OrganizationRole.OWNER):
+        person = await add_person(database, tenant, role=organization_role, workspace_role=None)
+        key = await key_of(database, tenant, person)
+        found.append(Who(key, frozenset(Scope), WorkspaceRole.ADMIN, organization_role))
+        for scope in Scope:
+            narrow = await key_of(database, tenant, person, scopes=[scope])
+            found.append(Who(narrow, frozenset({scope}), WorkspaceRole.ADMIN, organization_role))
+    # The same owner, by a key that was not made for the organisation's own affairs.
+    bound = await key_of(database, tenant, person, cap=None)
+    return [*found, Who(bound, frozenset(Scope), WorkspaceRole.ADMIN, None)]
+
+
+async def send(client: httpx.AsyncClient, operation: Operation, key: str | None, ids: dict[str, str]) -> httpx.Response:
+    method, address, options = operation.request(ids)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return await client.request(method, address, headers=headers, **options)
+
+
+async def test_no_route_answers_a_credential_that_does_not_count(
+    app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
+) -> None:
+    owner = await add_person(database, tenant, role="owner", workspace_role=None)
+    good = await key_of(database, tenant, owner)
+    bad: dict[str, str | None] = {"none": None, "made up": secrets.new_secret(), "no key": "abc"}
+    bad["expired"] = await key_of(database, tenant, owner, expires="-1 second")
+    bad["revoked"] = await key_of(database, tenant, owner, is_revoked=True)
+    for name, end in (
+        ("disabled", "update users set is_disabled = true where id = :user"),
+        ("suspended", "update organization_members set suspended_at = now() where user_id = :user"),
+        ("removed", "delete from organization_members where user_id = :user"),
+    ):
+        person = await add_person(database, tenant, role="owner", workspace_role="admin")
+        bad[name] = await key_of(database, tenant, person)
+        await run(database, tenant, end, user=person)
+    application, client = app
+    assert (await client.get("/api/v1/documents", headers={"X-API-Key": good})).status_code == 200
+    wrong = []
+    for operation in guarded(application):
+        for name, key in bad.items():
+            answer = await send(client, operation, key, {"workspace": "main"})
+            if answer.status_code != 401 or answer.json()["code"] != "unauthenticated":
+                wrong.append((operation.name, name, answer.status_code, answer.text[:200]))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+async def test_every_route_lets_exactly_those_in_whom_the_table_names(
+    app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
+) -> None:
+    people = await everybody(database, tenant)
+    application, client = app
+    wrong = []
+    for operation in guarded(application):
+        for who in people:
+            answer = await send(client, operation, who.key, {"workspace": "main"})
+            is_refused = answer.status_code in (401, 403)
+            if operation.name in OWN_RULES:
+                continue
+            if is_refused == who.may(operation.permission) or answer.status_code >= 500:
+                wrong.append(
+                    (operation.name, operation.permission, replace(who, key=""), answer.status_code, answer.text[:200])
+                )
+            if is_refused and not who.may(operation.permission):
+                rule = RULES[Permission(operation.permission)]
+                assert answer.json()["permission"] == operation.permission
+                assert answer.json()["needed_scope"] == rule.scope
+            if operation.permission == Permission.WORKSPACES_ADMINISTER:
+                # What an allowed call did to the workspace is not the next call's business.
+                await run(database, tenant, RESTORE)
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+async def test_an_archived_workspace_refuses_every_write_and_nothing_else(
+    app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
+) -> None:
+    owner = await add_person(database, tenant, role="owner", workspace_role=None)
+    key = await key_of(database, tenant, owner)
+    application, client = app
+    wrong, writes = [], 0
+    for operation in guarded(application):
+        await run(database, tenant, ARCHIVE)
+        answer = await send(client, operation, key, {"workspace": "main"})
+        is_archived = answer.status_code == 409 and answer.json()["code"] == "workspace_archived"
+        is_write = operation.permission != AUTHENTICATED and RULES[Permission(operation.permission)].is_write
+        writes += is_write
+        if is_archived != is_write or answer.status_code >= 500:
+            wrong.append((operation.name, operation.permission, answer.status_code, answer.text[:200]))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert writes >= 8
+
+
+async def test_no_route_shows_or_changes_anything_of_another_tenant(
+    app: tuple[FastAPI, httpx.AsyncClient],
+    database: Database,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    embedder: FakeEmbedder,
+    owner_url: str,
+) -> None:
+    application, client = app
+    theirs = await everything_of(database, other_tenant, embedder, client)
+    mine = await add_person(database, tenant, role="owner", workspace_role=None)
+    key = await key_of(database, tenant, mine)
+    before = state_of(owner_url, other_tenant)
+    wrong, with_ids = [], 0
+    for operation in guarded(application):
+        names = {part["name"] for part in operation.schema.get("parameters", []) if part["in"] == "path"}
+        foreign = names - {"page", "domain"}
+        assert foreign <= theirs.keys(), f"say in everything_of what {operation.name} is about: {foreign}"
+        answer = await send(client, operation, key, theirs)
+        shown = [
+            name
+            for name, value in theirs.items()
+            if name not in ("workspace_slug", "page") and value in echoless(answer, operation)
+        ]
+        if foreign:
+            with_ids += 1
+        if shown or "nineteen heron forty" in answer.text or (foreign and answer.status_code != 404):
+            wrong.append((operation.name, answer.status_code, shown, answer.text[:200]))
+        named = await client.request(
+            "GET", "/api/v1/documents", headers={"X-API-Key": key, "X-Workspace-ID": theirs["workspace"]}
+        )
+        assert named.status_code == 404
+    assert not wrong, "\n".join(map(str, wrong))
+    assert with_ids > 25
+    assert state_of(owner_url, other_tenant) == before
+
+
+def echoless(answer: httpx.Response, operation: Operation) -> str:
+    """Return the answer without the address it repeats, which is the caller's own words."""
+    if answer.headers.get("content-type") == "application/problem+json":
+        return " ".join(str(value) for name, value in answer.json().items() if name != "instance")
+    return answer.text
+
+
+async def everything_of(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder, client: httpx.AsyncClient
+) -> dict[str, str]:
+    """Fill a tenant with one of everything; return what leads to each, by the names that routes give it."""
+    owner = await add_person(database, tenant, role="owner", workspace_role="admin")
+    member = await add_person(database, tenant)
+    group = await add_group(database, tenant, member)
+    await add_domain(database, tenant, "theirs.example")
+    document = await add_document(database, tenant, embedder, SECRET_WORDS)
+    key = await key_of(database, tenant, owner)
+    headers = {"X-API-Key": key}
+    answer = await client.post("/api/v1/ask", json={"question": "vault combination heron"}, headers=headers)
+    uploaded = await client.post("/api/v1/documents", files={"files": ("theirs.txt", b"of theirs")}, headers=headers)
+    assert uploaded.status_code == 202, uploaded.text
+    keys = await client.get("/api/v1/api-keys", headers=headers)
+    found = {
+        "workspace": str(tenant.workspace_id),
+        "organization_id": str(tenant.organization_id),
+        "user_id": str(member),
+        "group_id": str(group),
+        "document_id": str(document),
+        "job_id": uploaded.json()["documents"][0]["job_id"],
+        "answer_id": answer.json()["id"],
+        "key_id": keys.json()["items"][0]["id"],
+        "page": "1",
+        "domain": "theirs.example",
+    }
+    ids = {name: str(uuid7()) for name in ("invitation_id", "service_account_id", "provider_id", "domain_id")}
+    for statement, name in (
+        (
+            "insert into invitations (organization_id, id, email, role, expires_at)"
+            " values (:organization, :id, 'new@theirs.example', 'member', now() + interval '1 day')",
+            "invitation_id",
+        ),
+        (
+            "insert into service_accounts (organization_id, id, workspace_id, name, workspace_role)"
+            " values (:organization, :id, :workspace, 'robot', 'reader')",
+            "service_account_id",
+        ),
+    ):
+        await run(database, tenant, statement, id=ids[name])
+    return found | ids
+
+
+def state_of(owner_url: str, tenant: Tenant) -> dict[str, str]:
+    """Return a digest of every row of a tenant, by table."""
+    found = {}
+    engine = create_engine(driver_url(owner_url))
+    with engine.connect() as connection:
+        tables = connection.execute(
+            text(
+                "select distinct c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid"
+                " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition"
+                " and a.attname in ('organization_id', 'workspace_id') order by 1, 2"
+            )
+        ).all()
+        for table, column in tables:
+            value = tenant.organization_id if column == "organization_id" else tenant.workspace_id
+            found[f"{table}.{column}"] = connection.execute(
+                text(
+                    f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t where {column} = :id"
+                ),
+                {"id": value},
+            ).scalar_one()
+    engine.dispose()
+    return found
