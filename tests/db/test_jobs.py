@@ -1,7 +1,7 @@
 """Jobs on a real queue: what becomes of them when handlers fail, workers vanish and people interfere."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from ragecho.platform.jobs.runner import JobRunner
 
 pytestmark = pytest.mark.anyio
 
-Handler = Callable[[Caller, Job], Awaitable[None]]
+Handler = Callable[[Caller, Job], Awaitable[None]]  # of one job
 
 
 class Desk:
@@ -52,8 +52,17 @@ class Desk:
         self.given_up.append(error["code"])
 
     @asynccontextmanager
-    async def working(self, handler: Handler) -> Any:
-        runner = JobRunner(self.database, {"test": handler}, give_up=self.give_up, concurrency=2)
+    async def working(self, handler: Handler, *, batch: int = 1) -> Any:
+        async def each(caller: Caller, batch: Sequence[Job]) -> dict[JobId, Exception]:
+            failures: dict[JobId, Exception] = {}
+            for job in batch:
+                try:
+                    await handler(caller, job)
+                except Exception as error:  # noqa: BLE001 - whatever the test raises
+                    failures[job.id] = error
+            return failures
+
+        runner = JobRunner(self.database, {"test": each}, give_up=self.give_up, concurrency=2, batch=batch)
         task = asyncio.create_task(runner.run(queues=("test",)))
         try:
             yield

@@ -96,7 +96,7 @@ class Client:
             return False
         return hmac.compare_digest(self.secret_sha256, digest_of(client_secret))
 
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """Return whether the client may authenticate in this way; a secret may be sent in either of two places."""
         if self.auth_method in SECRET_METHODS:
             return method in SECRET_METHODS

@@ -143,4 +143,11 @@ def _version(
 
 
 async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:
-    return await jobs.enqueue(session, caller, kind=INGEST_JOB, document_id=version.document_id, version_id=version.id)
+    return await jobs.enqueue(
+        session,
+        caller,
+        kind=INGEST_JOB,
+        document_id=version.document_id,
+        version_id=version.id,
+        size=version.size_bytes,
+    )

@@ -228,6 +228,36 @@ async def get_version(session: AsyncConnection, caller: Caller, version_id: Vers
     return Version(**row) if row else None
 
 
+async def begin_versions(session: AsyncConnection, caller: Caller, version_ids: Sequence[VersionId]) -> list[Version]:
+    """Return the versions that still exist and mark their documents as being processed."""
+    found = await session.execute(
+        text(
+            f"with begun as (select {VERSION_COLUMNS} from document_versions"
+            "   where workspace_id = :workspace_id and id = any (:ids)),"
+            " marked as (update documents d set progress = 0.01, error = null, updated_at = now(),"
+            "   status = case when d.current_version_id is not null then 'ready' else 'processing' end"
+            "   from begun where d.workspace_id = :workspace_id and d.id = begun.document_id)"
+            f" select {VERSION_COLUMNS} from begun"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(version_ids)},
+    )
+    return [Version(**row) for row in found.mappings()]
+
+
+async def lock_documents(
+    session: AsyncConnection, caller: Caller, document_ids: Sequence[DocumentId]
+) -> dict[DocumentId, Document]:
+    """Return the documents that still exist, locked until the transaction ends."""
+    found = await session.execute(
+        text(
+            f"select {DOCUMENT_COLUMNS} from documents where workspace_id = :workspace_id and id = any (:ids)"
+            " order by id for update"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(document_ids)},
+    )
+    return {row["id"]: _document(row) for row in found.mappings()}
+
+
 async def latest_version(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> Version:
     """Return the newest version of a readable document."""
     found = await session.execute(
@@ -248,17 +278,18 @@ async def forget_parsed(session: AsyncConnection, caller: Caller, version_id: Ve
     )
 
 
-async def load_parsed(session: AsyncConnection, caller: Caller, version_id: VersionId) -> tuple[str, bytes] | None:
-    """Return text and structure (JSON) of a version that is parsed already, or None."""
+async def load_parsed(
+    session: AsyncConnection, caller: Caller, version_ids: Sequence[VersionId]
+) -> dict[VersionId, tuple[str, bytes]]:
+    """Return text and structure (JSON) of those versions that are parsed already."""
     found = await session.execute(
         text(
-            "select text, cast(parsed as text) as parsed from document_versions"
-            " where workspace_id = :workspace_id and id = :id and parser_version is not null"
+            "select id, text, cast(parsed as text) as parsed from document_versions"
+            " where workspace_id = :workspace_id and id = any (:ids) and parser_version is not null"
         ),
-        {"workspace_id": caller.workspace_id, "id": version_id},
+        {"workspace_id": caller.workspace_id, "ids": list(version_ids)},
     )
-    row = found.mappings().first()
-    return (row["text"], row["parsed"].encode()) if row else None
+    return {row["id"]: (row["text"], row["parsed"].encode()) for row in found.mappings()}
 
 
 async def list_contents(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> set[str]:

@@ -18,6 +18,14 @@ from ragecho.kernel.parsed import ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
 _READ_BYTES = 1 << 20
+_SAMPLES = (
+    (b"Plain words, 1998.\n\nMore of them: caf\xc3\xa9.\n", "sample.txt"),
+    (
+        b"# Title\n\nWords *and* [links](https://example.org).\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n- two\n",
+        "sample.md",
+    ),
+    (b"<!doctype html><html><head><title>T</title></head><body><h1>H</h1><p>Words.</p></body></html>", "sample.html"),
+)
 
 
 def preload() -> None:
@@ -26,6 +34,10 @@ def preload() -> None:
 
     detect.preload()
     markdown.preload()
+    # Once through everything: what is compiled and filled on first use (libmagic's expressions, our own tables) is then
+    # there for every child, instead of being made anew in each (4 ms of a small document's 12).
+    for sample, name in _SAMPLES:
+        encode_document(parse_bytes(sample, name, ParseLimits()))
 
 
 def parse_bytes(data: bytes, filename: str, limits: ParseLimits) -> ParsedDocument:

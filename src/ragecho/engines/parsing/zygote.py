@@ -11,12 +11,12 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
 import orjson
 
-from ragecho.engines.parsing.confine import confine, die_with_parent
+from ragecho.engines.parsing.confine import Walls, confine, die_with_parent, prepare_walls
 from ragecho.ports.parser import ParseLimits
 
 MESSAGE_BYTES = 64 * 1024
@@ -37,9 +37,10 @@ def main() -> None:
     from ragecho.engines.parsing import formats
 
     formats.preload()
+    walls = prepare_walls()
     gc.collect()
     gc.freeze()  # keeps collections in the children from copying the pages they share
-    _Zygote(channel).serve()
+    _Zygote(channel, walls).serve()
 
 
 def _preload(module: str) -> None:
@@ -48,8 +49,9 @@ def _preload(module: str) -> None:
 
 
 class _Zygote:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, walls: Walls) -> None:
         self._channel = channel
+        self._walls = walls
         self._children: dict[int, _Child] = {}
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -86,7 +88,7 @@ class _Zygote:
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(message, descriptors, stderr, zygote)
+            _child(message, descriptors, stderr, zygote, self._walls)
         for descriptor in descriptors:
             os.close(descriptor)
         self._children[pid] = _Child(message["request"], stderr)
@@ -129,7 +131,7 @@ class _Zygote:
             os._exit(0)  # nobody is there any more; the children die with this process
 
 
-def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote: int) -> NoReturn:
+def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote: int, walls: Walls) -> NoReturn:
     """Parse one document and end the process, whatever happens."""
     code = 70
     try:
@@ -137,9 +139,9 @@ def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote:
         die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        document, result = _only_descriptors(descriptors, stderr)
+        document, result, walls = _only_descriptors(descriptors, stderr, walls)
         limits = ParseLimits(**{f.name: message["limits"][f.name] for f in fields(ParseLimits)})
-        confine(limits)
+        confine(limits, walls)
         from ragecho.engines.parsing.formats import answer
 
         payload = answer(document, message, limits)
@@ -152,14 +154,15 @@ def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote:
         os._exit(code)
 
 
-def _only_descriptors(descriptors: list[int], stderr: int) -> tuple[int, int]:
-    """Keep the document, the result and an empty standard input and output; close the rest, the channel included."""
+def _only_descriptors(descriptors: list[int], stderr: int, walls: Walls) -> tuple[int, int, Walls]:
+    """Keep the document, the result, the file rules and an empty standard input and output; close the rest."""
     null = os.open(os.devnull, os.O_RDWR)
-    high = [os.dup2(one, 100 + index) for index, one in enumerate((null, null, stderr, *descriptors))]
+    rules = [] if walls.ruleset is None else [walls.ruleset]
+    high = [os.dup2(one, 100 + index) for index, one in enumerate((null, null, stderr, *descriptors, *rules))]
     for index, one in enumerate(high):
         os.dup2(one, index)
     os.closerange(len(high), 4096)
-    return 3, 4
+    return 3, 4, replace(walls, ruleset=5 if rules else None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from procrastinate import App, PsycopgConnector
 from sqlalchemy.engine import make_url
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge
+from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge, WorkspaceArchived
 from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
 from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
@@ -30,20 +31,31 @@ BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
 # What trying again cannot change.
 PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
 
-Handler = Callable[[Caller, Job], Awaitable[None]]
+# Ends the jobs that succeed in its own transaction and returns why the others did not; what it raises, all failed of.
+Handler = Callable[[Caller, Sequence[Job]], Awaitable[Mapping[JobId, Exception]]]
 GiveUp = Callable[[Session, Caller, Job, dict[str, Any]], Awaitable[None]]
 
 
 class JobRunner:
-    """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good."""
+    """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good.
+
+    Up to `batch` small jobs of one workspace are handled together.
+    """
 
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], *, give_up: GiveUp, concurrency: int = 4
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        *,
+        give_up: GiveUp,
+        concurrency: int = 4,
+        batch: int = 1,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._give_up = give_up
         self._concurrency = concurrency
+        self._batch = batch
         self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
         self._app.task(name=store.TASK)(self._deliver)
 
@@ -80,41 +92,76 @@ class JobRunner:
 
     async def _deliver(self, job_id: str, organization_id: str, workspace_id: str) -> None:
         caller = Caller.worker(OrganizationId(UUID(organization_id)), WorkspaceId(UUID(workspace_id)))
-        async with self._database.transaction(caller) as session:
-            job = await store.claim(session, caller, JobId(UUID(job_id)))
-        if job is None:
-            return
         bind_caller(workspace_id=workspace_id, user_id=None)
-        with attach(job.trace), span("job", job_kind=job.kind, job_id=job_id):
-            await self._attempt(caller, job)
+        try:
+            async with self._database.transaction(caller) as session:
+                claimed = await store.claim(session, caller, JobId(UUID(job_id)), limit=self._batch)
+            if not claimed:
+                return
+            first, *others = claimed
+            with attach(first.trace), span("job", job_kind=first.kind, job_id=job_id, jobs=len(claimed)):
+                try:
+                    await self._attempt(caller, claimed)
+                finally:
+                    await asyncio.shield(self._let_go(others))
+        except WorkspaceArchived:
+            # Archiving has put the job back to its start; restoring the workspace hands it out again (store.deliver_open).
+            log.info("job.parked", job_id=job_id)
 
-    async def _attempt(self, caller: Caller, job: Job) -> None:
-        if job.attempts > job.max_attempts:
-            # It was claimed as often as allowed and never ended: it takes its worker down with it.
-            await self._end(caller, job, "dead", _error("crashed", "Its worker died each time. See the worker's log."))
+    async def _let_go(self, others: Sequence[Job]) -> None:
+        # The queue ends the delivery that brought us here; those of the others are ours to end.
+        if others:
+            async with self._database.anonymous() as session:
+                await store.drop_deliveries(session, others)
+
+    async def _attempt(self, caller: Caller, claimed: Sequence[Job]) -> None:
+        doable = []
+        for job in claimed:
+            if job.attempts > job.max_attempts:
+                # It was claimed as often as allowed and never ended: it takes its worker down with it.
+                message = "Its worker died each time. See the worker's log."
+                await self._end(caller, job, "dead", _error("crashed", message))
+            else:
+                doable.append(job)
+        if not doable:
             return
         try:
-            await self._handlers[job.kind](caller, job)
+            failures = await self._handlers[doable[0].kind](caller, doable)
         except asyncio.CancelledError:
             # The worker stops; another one takes over at once instead of after the missing heartbeat is noticed.
-            await asyncio.shield(self._put_back(caller, job, None, delay_seconds=0))
+            with suppress(WorkspaceArchived):
+                await asyncio.shield(self._put_all_back(caller, doable))
             raise
-        except PERMANENT as error:
+        except WorkspaceArchived:
+            raise
+        except Exception as error:  # noqa: BLE001 - told to each job below, and logged there
+            failures = {job.id: error for job in doable}
+        for job in doable:
+            failure = failures.get(job.id)
+            if failure is None:
+                count_job(job.kind, "succeeded")
+            elif isinstance(failure, WorkspaceArchived):
+                log.info("job.parked", job_id=str(job.id))
+            else:
+                await self._fail(caller, job, failure)
+
+    async def _fail(self, caller: Caller, job: Job, error: Exception) -> None:
+        if isinstance(error, PERMANENT):
             reason = error.reason if isinstance(error, ParseFailed) else error.code
             await self._end(caller, job, "failed", _error(reason, error.message))
-        except Exception as error:
-            log.exception("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts)
-            message = (
-                error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
-            )
-            details = _error(error.code if isinstance(error, EchoError) else "internal_error", message)
-            if job.attempts >= job.max_attempts:
-                await self._end(caller, job, "dead", details)
-                return
-            delay = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
-            await self._put_back(caller, job, details, delay_seconds=delay)
-        else:
-            count_job(job.kind, "succeeded")
+            return
+        log.error("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts, exc_info=error)
+        message = error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
+        details = _error(error.code if isinstance(error, EchoError) else "internal_error", message)
+        if job.attempts >= job.max_attempts:
+            await self._end(caller, job, "dead", details)
+            return
+        delay = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
+        await self._put_back(caller, job, details, delay_seconds=delay)
+
+    async def _put_all_back(self, caller: Caller, claimed: Sequence[Job]) -> None:
+        for job in claimed:
+            await self._put_back(caller, job, None, delay_seconds=0)
 
     async def _put_back(self, caller: Caller, job: Job, error: dict[str, Any] | None, *, delay_seconds: float) -> None:
         count_job(job.kind, "retried")
