@@ -6,7 +6,7 @@ Small documents of one workspace come in batches and share their transactions; e
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -30,12 +30,14 @@ from ragecho.platform.telemetry import attach, get_logger, span
 from ragecho.platform.telemetry.metrics import observe_ingest_stage
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
-from ragecho.ports.parser import Parser
+from ragecho.ports.parser import Parser, ParseRequest
 
 log = get_logger(__name__)
 
 # Parsing that took longer than this is kept at once, so that a crash in a later step does not cost it again.
 WORTH_KEEPING_SECONDS = 1.0
+# Chunking less than this takes about as long as handing it to a thread.
+IN_THREAD_CHARACTERS = 5_000
 Failures = dict[JobId, Exception]
 
 
@@ -132,46 +134,67 @@ class IngestFlow:
         failures: Failures,
         progress: Progress,
     ) -> list[_Work]:
-        async def read_one(job: Job, version: Version, known: ParsedDocument | None) -> _Work | None:
-            try:
-                # Each document's own trace goes on here, whichever batch it came into.
-                with attach(job.trace, name="ingest.read", job_id=str(job.id)):
-                    return await self._read_one(caller, job, version, known, progress)
-            except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
-                failures[job.id] = error
-                return None
-
-        works = await asyncio.gather(*(read_one(*one) for one in begun))
-        return [work for work in works if work is not None]
-
-    async def _read_one(
-        self, caller: Caller, job: Job, version: Version, known: ParsedDocument | None, progress: Progress
-    ) -> _Work:
-        progress.at("parsing", 0.05, [job.id])
+        unread = [(job, version) for job, version, known in begun if known is None]
+        progress.at("parsing", 0.05, [job.id for job, _ in unread])
         started = time.perf_counter()
-        with _stage("parsing"):
-            parsed = known or await self._parse(caller, version)
-        is_kept = known is not None
-        if not is_kept and time.perf_counter() - started > WORTH_KEEPING_SECONDS:
-            async with self._database.transaction(caller) as session:
-                await library.store_parsed(session, caller, {version.id: _stored_form(parsed)})
-            is_kept = True
-        progress.at("chunking", 0.15, [job.id])
+        fresh = await self._parse(caller, unread)
+        is_slow = time.perf_counter() - started > WORTH_KEEPING_SECONDS
+        if is_slow:
+            await self._keep(caller, unread, fresh)
+        progress.at("chunking", 0.15, [job.id for job, _, _ in begun])
+        works = []
+        for job, version, known in begun:
+            outcome = known or fresh[job.id]
+            # Each document's own trace goes on here, whichever batch it came into.
+            with attach(job.trace, name="ingest.read", job_id=str(job.id)):
+                try:
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    chunks = await self._chunked(version, outcome)
+                except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
+                    failures[job.id] = error
+                else:
+                    works.append(_Work(job, version, outcome, known is not None or is_slow, chunks))
+        return works
+
+    async def _parse(
+        self, caller: Caller, unread: Sequence[tuple[Job, Version]]
+    ) -> dict[JobId, ParsedDocument | Exception]:
+        found: dict[JobId, ParsedDocument | Exception] = {}
+        async with AsyncExitStack() as files:
+            requests: dict[JobId, ParseRequest] = {}
+            for job, version in unread:
+                try:
+                    path = await files.enter_async_context(self._blobs.local_path(caller.workspace_id, version.sha256))
+                except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
+                    found[job.id] = error
+                else:
+                    requests[job.id] = ParseRequest(path, version.filename, version.content_type)
+            with _stage("parsing"):
+                outcomes = await self._parser.parse_many(list(requests.values()), limits=self._settings.parse_limits())
+        return found | dict(zip(requests, outcomes, strict=True))
+
+    async def _keep(
+        self, caller: Caller, unread: Sequence[tuple[Job, Version]], fresh: Mapping[JobId, ParsedDocument | Exception]
+    ) -> None:
+        kept = {
+            version.id: _stored_form(parsed)
+            for job, version in unread
+            if isinstance(parsed := fresh[job.id], ParsedDocument)
+        }
+        async with self._database.transaction(caller) as session:
+            await library.store_parsed(session, caller, kept)
+
+    async def _chunked(self, version: Version, parsed: ParsedDocument) -> list[ChunkSpan]:
         with _stage("chunking"):
             title = parsed.title or PurePath(version.filename).stem
-            chunks = await asyncio.to_thread(self._chunk, parsed, title)
-        if not chunks:
-            raise ParseFailed("no_text", "The document holds no text that could be found later.")
-        return _Work(job, version, parsed, is_kept, chunks)
-
-    async def _parse(self, caller: Caller, version: Version) -> ParsedDocument:
-        async with self._blobs.local_path(caller.workspace_id, version.sha256) as path:
-            return await self._parser.parse(
-                path,
-                filename=version.filename,
-                content_type=version.content_type,
-                limits=self._settings.parse_limits(),
-            )
+            if len(parsed.text) > IN_THREAD_CHARACTERS:
+                chunks = await asyncio.to_thread(self._chunk, parsed, title)
+            else:
+                chunks = self._chunk(parsed, title)
+            if not chunks:
+                raise ParseFailed("no_text", "The document holds no text that could be found later.")
+        return chunks
 
     def _chunk(self, parsed: ParsedDocument, title: str) -> list[ChunkSpan]:
         return chunk(

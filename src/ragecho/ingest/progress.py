@@ -55,10 +55,11 @@ class Progress:
 
     async def _write(self, pending: dict[JobId, tuple[str, float]]) -> None:
         async with self._database.transaction(self._caller) as session:
-            # Lock order everywhere: the document, the job.
-            for job_id, (_, share) in sorted(pending.items()):
-                document_id = self._jobs[job_id].document_id
-                if document_id is not None:
-                    await library.set_progress(session, self._caller, document_id, share)
-            for job_id, (stage, share) in sorted(pending.items()):
-                await jobs.report(session, self._caller, job_id, stage=stage, progress=share)
+            # Lock order everywhere: the documents, the jobs.
+            shares = {
+                document_id: share
+                for job_id, (_, share) in pending.items()
+                if (document_id := self._jobs[job_id].document_id) is not None
+            }
+            await library.set_progress(session, self._caller, shares)
+            await jobs.report(session, self._caller, pending)

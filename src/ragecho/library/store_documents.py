@@ -1,6 +1,6 @@
 """SQL of documents and their versions. Row-level security decides what is seen; the workspace is named all the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -210,11 +210,21 @@ async def set_status(
     )
 
 
-async def set_progress(session: AsyncConnection, caller: Caller, document_id: DocumentId, progress: float) -> None:
-    """Write how far processing is, 0 to 1."""
+async def set_progress(session: AsyncConnection, caller: Caller, shares: Mapping[DocumentId, float]) -> None:
+    """Write how far the processing of documents is, 0 to 1."""
+    ordered = sorted(shares.items())
     await session.execute(
-        text("update documents set progress = :progress where workspace_id = :workspace_id and id = :id"),
-        {"workspace_id": caller.workspace_id, "id": document_id, "progress": progress},
+        text(
+            "with locked as (select d.id, r.share from unnest(cast(:ids as uuid[]), cast(:shares as real[])) r (id, share)"
+            "   join documents d on d.workspace_id = :workspace_id and d.id = r.id order by d.id for update of d)"
+            " update documents d set progress = locked.share from locked"
+            " where d.workspace_id = :workspace_id and d.id = locked.id"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "ids": [document_id for document_id, _ in ordered],
+            "shares": [share for _, share in ordered],
+        },
     )
 
 

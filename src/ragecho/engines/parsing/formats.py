@@ -2,6 +2,7 @@
 
 import os
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +19,7 @@ from ragecho.kernel.parsed import ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
 _READ_BYTES = 1 << 20
+_READ_TOGETHER = frozenset({detect.PLAIN, detect.MARKDOWN})
 _SAMPLES = (
     (b"Plain words, 1998.\n\nMore of them: caf\xc3\xa9.\n", "sample.txt"),
     (
@@ -90,6 +92,22 @@ def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> byt
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{PurePath(where.filename).name}:{where.lineno}"
         return encode_failure(failure("crashed", error=type(error).__name__, where=place))
+
+
+def answers(descriptors: Sequence[int], request: dict[str, Any], limits: ParseLimits) -> Iterator[bytes]:
+    """Yield what the child sends back for each of several files: as `answer`, or nothing for what must be read alone.
+
+    Only kinds of text are read here, by our own code; what foreign code reads gets a process of its own.
+    """
+    for descriptor, filename in zip(descriptors, request["files"], strict=True):
+        try:
+            data = _read_all(descriptor)
+            if detect.detect(data, filename) not in _READ_TOGETHER:
+                yield b""
+                continue
+            yield encode_document(parse_bytes(data, filename, limits))
+        except Exception:  # noqa: BLE001 (read alone it fails again, and then says why)
+            yield b""
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -21,6 +21,8 @@ from ragecho.ports.parser import ParseLimits
 
 MESSAGE_BYTES = 64 * 1024
 _STDERR_BYTES = 4096
+# In one child; with the result and the usual ones they stay far below the limit of open files.
+MOST_FILES = 32
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class _Zygote:
                     os.read(self._wake_reader, 4096)
                 self._reap()
             if self._channel in readable:
-                message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
+                message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, MOST_FILES + 1)
                 if not message:
                     return
                 self._handle(orjson.loads(message), descriptors)
@@ -139,30 +141,43 @@ def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote:
         die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        document, result, walls = _only_descriptors(descriptors, stderr, walls)
+        *documents, result, walls = _only_descriptors(descriptors, stderr, walls)
         limits = ParseLimits(**{f.name: message["limits"][f.name] for f in fields(ParseLimits)})
         confine(limits, walls)
-        from ragecho.engines.parsing.formats import answer
+        from ragecho.engines.parsing.formats import answer, answers
 
-        payload = answer(document, message, limits)
-        view = memoryview(payload)
-        while view:
-            view = view[os.write(result, view) :]
+        gc.disable()  # whatever it would find goes with the process
+        if "files" in message:
+            for payload in answers(documents, message, limits):
+                _write(result, len(payload).to_bytes(8))
+                _write(result, payload)
+        else:
+            _write(result, answer(documents[0], message, limits))
         code = 0
     finally:
         # Not sys.exit: the libraries' threads and destructors may hang or crash when the interpreter ends.
         os._exit(code)
 
 
-def _only_descriptors(descriptors: list[int], stderr: int, walls: Walls) -> tuple[int, int, Walls]:
-    """Keep the document, the result, the file rules and an empty standard input and output; close the rest."""
+def _write(descriptor: int, payload: bytes) -> None:
+    view = memoryview(payload)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _only_descriptors(descriptors: list[int], stderr: int, walls: Walls) -> tuple[Any, ...]:
+    """Keep documents, result, file rules and an empty standard input and output; close the rest.
+
+    Return the documents' numbers, the result's, and the walls.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     rules = [] if walls.ruleset is None else [walls.ruleset]
     high = [os.dup2(one, 100 + index) for index, one in enumerate((null, null, stderr, *descriptors, *rules))]
     for index, one in enumerate(high):
         os.dup2(one, index)
     os.closerange(len(high), 4096)
-    return 3, 4, replace(walls, ruleset=5 if rules else None)
+    kept = range(3, 3 + len(descriptors))
+    return *kept, replace(walls, ruleset=kept.stop if rules else None)
 
 
 if __name__ == "__main__":

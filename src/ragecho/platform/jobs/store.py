@@ -1,6 +1,6 @@
 """SQL of jobs. Enqueuing happens in the transaction that makes the work necessary: both commit, or neither."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -164,14 +164,23 @@ async def still_open(session: AsyncConnection, caller: Caller, job_id: JobId) ->
     return found.scalar_one_or_none() in OPEN_STATUSES
 
 
-async def report(session: AsyncConnection, caller: Caller, job_id: JobId, *, stage: str, progress: float) -> None:
-    """Write how far a running job is."""
+async def report(session: AsyncConnection, caller: Caller, stages: Mapping[JobId, tuple[str, float]]) -> None:
+    """Write the stage and share (0 to 1) of running jobs."""
+    ordered = sorted(stages.items())
     await session.execute(
         text(
-            "update jobs set stage = :stage, progress = :progress"
-            " where workspace_id = :workspace_id and id = :id and status = 'running'"
+            "with locked as (select j.id, r.stage, r.share from unnest(cast(:ids as uuid[]), cast(:stages as text[]),"
+            "   cast(:shares as real[])) r (id, stage, share) join jobs j on j.workspace_id = :workspace_id and j.id = r.id"
+            "   where j.status = 'running' order by j.id for update of j)"
+            " update jobs j set stage = locked.stage, progress = locked.share from locked"
+            " where j.workspace_id = :workspace_id and j.id = locked.id"
         ),
-        {"workspace_id": caller.workspace_id, "id": job_id, "stage": stage, "progress": progress},
+        {
+            "workspace_id": caller.workspace_id,
+            "ids": [job_id for job_id, _ in ordered],
+            "stages": [stage for _, (stage, _) in ordered],
+            "shares": [share for _, (_, share) in ordered],
+        },
     )
 
 
