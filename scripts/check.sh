@@ -36,11 +36,12 @@ step unit pytest -q tests/unit
 step contract pytest -q tests/contract
 step db pytest -q tests/db
 step e2e pytest -q tests/e2e
+step conformance pytest -q tests/conformance
 step docs pytest -q tests/docs
 step gate ragecho eval run --suite smoke --gate
 
 printf '\n=== Steps\n'
 printf '%s\n' "${lines[@]}"
-printf '\n=== Tests: unit, contract, db, e2e, docs\n'
+printf '\n=== Tests: unit, contract, db, e2e, conformance, docs\n'
 printf '%s\n' "${summaries[@]:-}"
 exit "$failed"

@@ -19,6 +19,7 @@ from ragecho_sdk.models import (
     Document,
     Health,
     Job,
+    Me,
     Page,
     SearchResult,
     UploadedDocument,
@@ -100,6 +101,10 @@ class AsyncEcho:
     async def health(self) -> Health:
         """Return whether the server is alive."""
         return await self.send(calls.health())
+
+    async def me(self) -> Me:
+        """Return who this client acts as, and where they belong."""
+        return await self.send(calls.me())
 
     async def upload(
         self,

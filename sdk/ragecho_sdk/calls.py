@@ -16,6 +16,7 @@ from ragecho_sdk.models import (
     Document,
     Health,
     Job,
+    Me,
     Page,
     SearchResult,
     UploadedDocument,
@@ -69,6 +70,11 @@ def _segment(value: str) -> str:
 def health() -> Call[Health]:
     """Liveness."""
     return _get("/health", Health.read)
+
+
+def me() -> Call[Me]:
+    """Who the caller is."""
+    return _get("/auth/me", Me.read)
 
 
 def upload(

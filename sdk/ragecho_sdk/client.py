@@ -18,6 +18,7 @@ from ragecho_sdk.models import (
     Document,
     Health,
     Job,
+    Me,
     Page,
     SearchResult,
     UploadedDocument,
@@ -97,6 +98,10 @@ class Echo:
     def health(self) -> Health:
         """Return whether the server is alive."""
         return self.send(calls.health())
+
+    def me(self) -> Me:
+        """Return who this client acts as, and where they belong."""
+        return self.send(calls.me())
 
     def upload(
         self,

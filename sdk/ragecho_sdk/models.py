@@ -254,6 +254,48 @@ class Workspace(Model):
 
 
 @dataclass(frozen=True)
+class Person(Model):
+    """A person with an account."""
+
+    id: str
+    email: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Organization(Model):
+    """An organisation that the caller is in; `role` is owner, admin or member."""
+
+    id: str
+    name: str
+    role: str | None = None
+
+
+@dataclass(frozen=True)
+class Place(Model):
+    """A workspace that the caller may enter; `role` is reader, editor or admin."""
+
+    id: str
+    slug: str
+    name: str | None = None
+    role: str | None = None
+    is_archived: bool = False
+
+
+@dataclass(frozen=True)
+class Me(Model):
+    """Who the client acts as. `user` is None for a program that acts for itself."""
+
+    user: Person | None = None
+    organization: Organization | None = None
+    workspace_id: str | None = None
+    workspaces: tuple[Place, ...] = ()
+    scopes: tuple[str, ...] = ()
+    client_id: str | None = None
+    api_key_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Health(Model):
     """Whether the server is alive, and its version."""
 
@@ -279,6 +321,12 @@ Job._readers = {"error": _failure}
 Chunk._readers = {"heading_path": tuple}
 SearchHit._readers = {"heading_path": tuple}
 SearchResult._readers = {"results": _all(SearchHit)}
+Me._readers = {
+    "user": Person.read,
+    "organization": Organization.read,
+    "workspaces": _all(Place),
+    "scopes": tuple,
+}
 Answer._readers = {"citations": _all(Citation), "unsupported": tuple, "warnings": tuple}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,37 +13,18 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from ragecho_sdk.errors import EchoError
+from ragecho_sdk.transport import is_loopback, plain_options
 
 KEYS_SECONDS = 600.0
 # Tokens with made-up key ids must not turn into requests to the identity service.
 REFETCH_SECONDS = 15.0
 # Keys that were good go on being good for so long while the identity service cannot be reached.
 STALE_SECONDS = 86_400.0
-TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
 
 
 class ProviderError(EchoError):
     """The identity service does not answer, or not as one does; the message names its address."""
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def http_options(url: str) -> dict[str, Any]:
-    """Return the arguments of an httpx client for `url`: no proxy for this machine's own loopback, no redirects."""
-    return {
-        "timeout": TIMEOUT_SECONDS,
-        "trust_env": not is_loopback(url),
-        # Reading the certificate store takes 0.1 s, and a plain address never needs it.
-        "verify": url.startswith("https:"),
-    }
 
 
 class Provider:
@@ -68,7 +48,7 @@ class Provider:
         if parts.scheme == "http" and not (allows_http or is_loopback(issuer)):
             raise ValueError(f"ECHO_ISSUER '{issuer}' must be https, or on this machine (or pass allows_http=True).")
         self.issuer = issuer
-        self._http = http or (lambda url: httpx.Client(**http_options(url)))
+        self._http = http or (lambda url: httpx.Client(**plain_options(url)))
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._metadata: Mapping[str, Any] | None = None

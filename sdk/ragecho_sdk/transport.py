@@ -30,6 +30,7 @@ T = TypeVar("T")
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 VERSION = "0.1.0"
 MAX_RETRY_AFTER_SECONDS = 30.0
+SHORT_TIMEOUT_SECONDS = 5.0
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 
@@ -57,18 +58,28 @@ class Connection:
             "auth": self.auth,
             "timeout": httpx.Timeout(self.timeout_seconds, connect=min(10.0, self.timeout_seconds)),
             # A proxy of the surroundings cannot reach this machine's own loopback.
-            "trust_env": not _is_loopback(self.server),
+            "trust_env": not is_loopback(self.server),
             # Reading the certificate store takes 0.1 s, and a plain address (redirects are not followed) never needs it.
             "verify": self.server.startswith("https:"),
         }
 
 
-def _is_loopback(server: str) -> bool:
-    host = urlsplit(server).hostname or ""
+def is_loopback(url: str) -> bool:
+    """Return whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def plain_options(url: str) -> dict[str, Any]:
+    """Return the arguments of an httpx client for one short request to `url`; redirects are not followed."""
+    return {
+        "timeout": SHORT_TIMEOUT_SECONDS,
+        "trust_env": not is_loopback(url),
+        "verify": url.startswith("https:"),
+    }
 
 
 def check_server(server: str) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from ragecho.kernel.errors import ConfigurationError
 from ragecho.kernel.passages import EmbeddingSpace
-from ragecho.platform.database import Database
+from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database
 from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
@@ -21,9 +21,11 @@ from ragecho.ports.token_verifier import TokenVerifier
 
 if TYPE_CHECKING:
     from ragecho.ask.flow import AskFlow
+    from ragecho.identity.api import IdentityServices
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.service import Uploads
     from ragecho.library.search import PassageSearch
+    from ragecho.web.service import Gateway
 
 SPACES = UUID("01900000-0000-7000-8000-00000000e3b0")
 
@@ -43,6 +45,8 @@ class Services:
     uploads: "Uploads"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
+    identity: "IdentityServices"
+    gateway: "Gateway"
 
 
 def space_of(settings: Settings) -> EmbeddingSpace:
@@ -59,7 +63,7 @@ def space_of(settings: Settings) -> EmbeddingSpace:
     return EmbeddingSpace(uuid5(SPACES, identity), spec.name, spec.revision, spec.dimensions, chunking)
 
 
-def build_database(settings: Settings, *, role: str) -> Database:
+def build_database(settings: Settings, *, role: str, database_role: str = APP_ROLE) -> Database:
     """Return the pool of the configured database. Raises `ConfigurationError` without one."""
     from ragecho.platform.telemetry import instrument_engine
 
@@ -67,12 +71,47 @@ def build_database(settings: Settings, *, role: str) -> Database:
         raise ConfigurationError("RAGECHO_DATABASE_URL is not set; 'ragecho serve' brings its own database.")
     database = Database(
         settings.database_url.get_secret_value(),
+        role=database_role,
         pool_size=settings.database_pool_size,
         application_name=f"ragecho {role}",
         is_preparing=settings.database_prepare,
     )
     instrument_engine(database.engine)
     return database
+
+
+def build_identity(settings: Settings) -> "IdentityServices":
+    """Return the identity service over a pool of its own role. Raises `ConfigurationError`."""
+    from ragecho.identity.api import build_identity_services
+
+    return build_identity_services(settings, build_database(settings, role="identity", database_role=IDENTITY_ROLE))
+
+
+def build_gateway(settings: Settings, identity: "IdentityServices", database: Database) -> "Gateway":
+    """Return the browser app's sessions. `attach` and `close` its provider."""
+    from ragecho.identity.clients import WEB_CLIENT
+    from ragecho.identity.settings import issuer_of
+    from ragecho.kernel.authorization import Scope
+    from ragecho.kernel.caller import Caller
+    from ragecho.tenancy.callers import Callers
+    from ragecho.web.model import WebSession
+    from ragecho.web.provider import IdentityProvider
+    from ragecho.web.service import Gateway
+    from ragecho.web.settings import IdentityAddress
+
+    callers = Callers(database)
+
+    async def caller_of(session: WebSession, workspace: str | None) -> Caller:
+        return await callers.of_subject(
+            user_id=session.user_id,
+            client_id=WEB_CLIENT,
+            grant_id=session.grant_id,
+            workspace=workspace,
+            scopes=frozenset(Scope),
+        )
+
+    provider = IdentityProvider(issuer_of(settings), url=IdentityAddress().internal_url)
+    return Gateway(identity.database, identity.vault, provider, settings, caller_of=caller_of)
 
 
 def build_blobs(settings: Settings) -> BlobStore:
@@ -140,6 +179,8 @@ def build_services(settings: Settings) -> Services:
     from ragecho.ask.flow import AskFlow
     from ragecho.audit.store import AnswerRecords
     from ragecho.engines.parsing import SandboxedParser
+    from ragecho.identity.settings import audience_of, issuer_of
+    from ragecho.identity.verifier import AccessTokenVerifier
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
@@ -148,6 +189,7 @@ def build_services(settings: Settings) -> Services:
     database = build_database(settings, role="api")
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
     search = PassageSearch(database, embedder)
+    identity = build_identity(settings)
     return Services(
         settings=settings,
         database=database,
@@ -159,7 +201,12 @@ def build_services(settings: Settings) -> Services:
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
         renderer=SandboxedParser(max_concurrency=1),
-        verifiers=(ApiKeyVerifier(database),),
+        verifiers=(
+            ApiKeyVerifier(database),
+            AccessTokenVerifier(database, issuer=issuer_of(settings), audience=audience_of(settings)),
+        ),
+        identity=identity,
+        gateway=build_gateway(settings, identity, database),
     )
 
 

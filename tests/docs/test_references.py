@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-GENERATORS = ("generate_settings_reference", "generate_http_reference")
+GENERATORS = ("generate_settings_reference", "generate_http_reference", "generate_authorization_reference")
 
 
 def load(name: str) -> ModuleType:

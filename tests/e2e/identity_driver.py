@@ -267,6 +267,13 @@ def answer_of(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in pairs.items()}
 
 
+def error_of(answer: httpx.Response) -> str:
+    """Return the OAuth error of a refused request to the token endpoint."""
+    assert answer.status_code == 400, f"{answer.status_code} {answer.text}"
+    assert answer.headers["cache-control"] == "no-store"
+    return str(answer.json()["error"])
+
+
 def text_of(page: httpx.Response) -> str:
     """Return what a person reads, without tags and without what differs in every answer."""
     body = re.sub(r'(name="(csrf|interaction)" value=")[^"]*', r"\1", page.text)

@@ -17,6 +17,7 @@ PREFIX = "importlinter:contract:"
 SEEDS = {
     "layers": ("kernel/ids.py", "import ragecho.platform.settings"),
     "features": ("library/model.py", "import ragecho.library.service"),
+    "tenancy": ("tenancy/store_keys.py", "import ragecho.tenancy.keys"),
     "steps": ("ingest/steps/chunk.py", "import ragecho.ingest.steps.analyse"),
     "web-framework": ("library/service.py", "import fastapi"),
     "sqlalchemy": ("ingest/service.py", "import sqlalchemy"),

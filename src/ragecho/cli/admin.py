@@ -50,13 +50,21 @@ def create_api_key(
     scopes: Annotated[str, typer.Option(metavar="A,B", help="What it may do: read, write, admin.")] = "read,write",
     name: Annotated[str, typer.Option(help="What to call it in lists.")] = "cli",
     expires_days: Annotated[int | None, typer.Option(min=1, help="Days until it ends; default never.")] = None,
+    workspace_only: Annotated[
+        bool, typer.Option("--workspace-only", help="Even with the scope admin, let it administer this workspace only.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create an API key; it is shown this once."""
     from ragecho.roles import admin
 
     created = admin.create_api_key(
-        load_settings(Settings), workspace=workspace, scopes=_scopes(scopes), name=name, expires_in_days=expires_days
+        load_settings(Settings),
+        workspace=workspace,
+        scopes=_scopes(scopes),
+        name=name,
+        expires_in_days=expires_days,
+        is_workspace_only=workspace_only,
     )
     _show(created, as_json)
     if not as_json:

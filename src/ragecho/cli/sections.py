@@ -9,7 +9,9 @@ import ragecho
 
 PREFIX = "RAGECHO_"
 # Read directly where they are used, since no section fits: they steer one run, not an installation.
-OTHER_VARIABLES = frozenset({"RAGECHO_DEBUG", "RAGECHO_MODELS_OFFLINE", "RAGECHO_TEST_DATA", "RAGECHO_LISTEN_FD"})
+OTHER_VARIABLES = frozenset(
+    {"RAGECHO_DEBUG", "RAGECHO_MODELS_OFFLINE", "RAGECHO_TEST_DATA", "RAGECHO_LISTEN_FD", "RAGECHO_LOGIN_DIR"}
+)
 
 
 def settings_sections() -> list[type[BaseSettings]]:

@@ -121,7 +121,9 @@ def _without_loopback_port(uri: str) -> tuple[str, str] | None:
     if not uri.startswith("http://"):
         return None
     authority, slash, rest = uri.removeprefix("http://").partition("/")
-    host, _, port = authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
+    host, _, port = (
+        authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
+    )
     if host not in _LOOPBACK or (port and not (port.isascii() and port.isdigit())):
         return None
     return host, slash + rest

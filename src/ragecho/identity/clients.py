@@ -149,15 +149,20 @@ async def rotate_secret(db: Session, client_id: str) -> NewClient:
     return NewClient(changed, secret)
 
 
-async def ensure_first_party_clients(db: Session, settings: Settings, vault: Vault) -> None:
-    """Make Echo's own clients exist with the addresses of these settings. Safe to repeat, from many processes at once."""
+async def ensure_first_party_clients(
+    db: Session, settings: Settings, vault: Vault, *, is_serving: bool = False
+) -> None:
+    """Make Echo's own clients exist. Safe to repeat, from many processes at once.
+
+    Whoever serves them decides at which addresses: a command beside a running server may not know its port.
+    """
     base = base_url_of(settings)
     secret = new_secret()
     scopes = ["openid", "profile", "email", "offline_access", "read", "write", "admin"]
     web = {
         "redirect_uris": [f"{base}/auth/callback"],
         "post_logout_redirect_uris": [f"{base}/", f"{base}/app/"],
-        "backchannel_logout_uri": None,
+        "backchannel_logout_uri": f"{base}/auth/backchannel-logout",
         "scopes": scopes,
     }
     made = await store.insert(
@@ -173,7 +178,7 @@ async def ensure_first_party_clients(db: Session, settings: Settings, vault: Vau
             **web,
         },
     )
-    if made is None:
+    if made is None and is_serving:
         await store.update(db, WEB_CLIENT, web)
     await store.insert(
         db,
@@ -195,6 +200,14 @@ async def web_client(db: Session, vault: Vault) -> tuple[str, str]:
     if sealed is None:
         raise NotFound("The browser app's client was not made yet: run 'ragecho db upgrade'.")
     return WEB_CLIENT, vault.decrypt(sealed, purpose=SECRET_PURPOSE).decode()
+
+
+async def base_url(db: Session, settings: Settings) -> str:
+    """Return the address that Echo was last served at, else that of the settings."""
+    found = await store.find(db, WEB_CLIENT)
+    addresses = found.redirect_uris if found else ()
+    suffix = "/auth/callback"
+    return next((one.removesuffix(suffix) for one in addresses if one.endswith(suffix)), base_url_of(settings))
 
 
 def check_name(name: str) -> None:
@@ -236,7 +249,9 @@ def check_web_uris(what: str, uris: Sequence[str]) -> None:
     if len(uris) > MAX_URIS:
         raise InvalidInput(f"{what}: at most {MAX_URIS}.")
     for uri in uris:
-        is_clean = len(uri) <= MAX_URI and _PRINTABLE.fullmatch(uri) and "#" not in uri and "@" not in _parts(uri).netloc
+        is_clean = (
+            len(uri) <= MAX_URI and _PRINTABLE.fullmatch(uri) and "#" not in uri and "@" not in _parts(uri).netloc
+        )
         if not is_clean or not ((_parts(uri).scheme == "https" and _parts(uri).hostname) or is_loopback_uri(uri)):
             raise InvalidInput(f"{what}: https://…, or http:// on this machine, without fragment.")
 

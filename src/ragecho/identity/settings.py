@@ -34,7 +34,10 @@ class IdentitySettings(BaseSettings):
     refresh_idle_days: int = Field(14, ge=1, description="A refresh token that is not used for this long ends.")
     grant_days: int = Field(90, ge=1, description="What a person allowed a client ends after this, used or not.")
     refresh_leeway_seconds: int = Field(
-        10, ge=0, le=60, description="How long the preceding refresh token still answers, for lost and parallel answers."
+        10,
+        ge=0,
+        le=60,
+        description="How long the preceding refresh token still answers, for lost and parallel answers.",
     )
     interaction_seconds: int = Field(1800, ge=60, description="How long a login or consent page may stay open.")
     device_code_seconds: int = Field(600, ge=60, description="How long a device waits for its code to be approved.")

@@ -55,7 +55,9 @@ class Vault:
             opened = jwe.decrypt_compact(token, OctKey.import_key(self.key(purpose)), list(_HEADER.values()))
         except (JoseError, ValueError):
             # Without the cause: it may quote what could not be read.
-            raise VaultError("A stored secret cannot be decrypted: is RAGECHO_IDENTITY_SECRET the one it was made with?") from None
+            raise VaultError(
+                "A stored secret cannot be decrypted: is RAGECHO_IDENTITY_SECRET the one it was made with?"
+            ) from None
         return opened.plaintext or b""
 
     def derive(self, purpose: str, value: str) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import ValidationError
 
 from ragecho.ingest.schemas import AcceptedDocument, AcceptedDocuments, JobOut, QueuedDocuments
 from ragecho.ingest.service import Accepted, Labels, Uploads
@@ -14,6 +15,8 @@ from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId, JobId
 from ragecho.library import writing as library
+from ragecho.library.model import NamedReaders
+from ragecho.library.schemas import ReadersIn
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams, Paging
@@ -38,11 +41,15 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         tags: Annotated[list[str] | None, Form(description="Repeated, or comma separated.")] = None,
         access: Annotated[Access, Form()] = Access.WORKSPACE,
         metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
+        readers: Annotated[
+            str | None,
+            Form(description='People and groups who may read it besides: `{"users": [ids], "groups": [ids]}`.'),
+        ] = None,
     ) -> AcceptedDocuments:
         """Take files in and process them in the background."""
         if len(files) > max_files:
             raise InvalidInput(f"One request carries at most {max_files} files.")
-        labels = Labels(access, _tags(tags), _metadata(metadata))
+        labels = Labels(access, _tags(tags), _metadata(metadata), _readers(readers))
         accepted: list[Accepted] = []
         for file in files:
             accepted.append(
@@ -156,6 +163,15 @@ async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
 
 def _tags(values: list[str] | None) -> tuple[str, ...]:
     return tuple(tag.strip() for value in values or () for tag in value.split(",") if tag.strip())
+
+
+def _readers(value: str | None) -> NamedReaders:
+    if not value:
+        return NamedReaders()
+    try:
+        return ReadersIn.model_validate_json(value).to_named()
+    except ValidationError as error:
+        raise InvalidInput('\'readers\' must be a JSON object like {"users": [ids], "groups": [ids]}.') from error
 
 
 def _metadata(value: str | None) -> dict[str, object]:

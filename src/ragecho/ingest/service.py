@@ -8,11 +8,12 @@ from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.errors import InvalidInput
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
 from ragecho.library import writing as library
-from ragecho.library.model import DocumentFilter, Version
+from ragecho.library.model import DocumentFilter, NamedReaders, Version
 from ragecho.library.service import checked_metadata, checked_tags, get_document
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.ports.blobs import BlobStore, StoredBlob
+from ragecho.tenancy import grants
 
 INGEST_JOB = "ingest_document"
 MAX_FILENAME = 4096
@@ -25,6 +26,7 @@ class Labels:
     access: Access = Access.WORKSPACE
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    named: NamedReaders = field(default_factory=NamedReaders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Uploads:
     ) -> Accepted:
         """Store the bytes and queue their processing; the same bytes again lead to the document that holds them.
 
-        Raises `InvalidInput` for labels that are not acceptable and `TooLarge` for a file over the limit.
+        Raises `InvalidInput` for labels that are not acceptable, `NotFound` for readers who are not of the organisation, and
+        `TooLarge` for a file over the limit.
         """
         tags, metadata, name = checked_tags(labels.tags), checked_metadata(labels.metadata), checked_filename(filename)
         blob = await self._blobs.put(caller.workspace_id, content, max_bytes=self._max_file_bytes)
@@ -62,6 +65,7 @@ class Uploads:
             if same is not None:
                 return Accepted(same.id, name, same.status, None, same.id)
             version = _version(DocumentId(uuid7()), 1, name, content_type, blob)
+            granted = await _granted(caller, session, labels)
             await library.insert_document(
                 session,
                 caller,
@@ -71,8 +75,10 @@ class Uploads:
                 metadata=metadata,
                 access=labels.access,
                 owner_id=caller.user_id,
-                readers=readers_of(labels.access, owner_id=caller.user_id),
+                readers=readers_of(labels.access, owner_id=caller.user_id, granted=granted),
             )
+            if granted:
+                await library.replace_grants(session, caller, version.document_id, granted)
             job_id = await _enqueue(session, caller, version)
         return Accepted(version.document_id, name, "queued", job_id, None)
 
@@ -140,6 +146,15 @@ def _version(
     document_id: DocumentId, number: int, filename: str, content_type: str | None, blob: StoredBlob
 ) -> Version:
     return Version(VersionId(uuid7()), document_id, number, filename, content_type, blob.size_bytes, blob.sha256)
+
+
+async def _granted(caller: Caller, session: Session, labels: Labels) -> set[str]:
+    """Return whom an upload is granted to by name. A program owns nothing: what it keeps to itself is granted to it."""
+    named = labels.named
+    granted = set(await grants.principals_of(caller, session, users=named.users, groups=named.groups))
+    if caller.user_id is None and caller.own_principal is not None and labels.access is Access.PRIVATE:
+        granted.add(caller.own_principal)
+    return granted
 
 
 async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:

@@ -62,11 +62,13 @@ class Permission(StrEnum):
     WORKSPACES_ADMINISTER = "workspaces:administer"
     MEMBERS_READ = "members:read"
     MEMBERS_ADMINISTER = "members:administer"
+    API_KEYS_OWN = "api-keys:own"
     API_KEYS_ADMINISTER = "api-keys:administer"
     ORGANIZATION_READ = "organization:read"
     ORGANIZATION_ADMINISTER = "organization:administer"
     ORGANIZATION_OWN = "organization:own"
     AUDIT_READ = "audit:read"
+    ORGANIZATION_AUDIT_READ = "organization-audit:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,11 @@ _ALL = (
     _workspace(_P.WORKSPACE_ADMINISTER, "rename and describe the workspace", _S.ADMIN, _W.ADMIN),
     _workspace(_P.MEMBERS_READ, "see who is in the workspace", _S.READ, _W.READER),
     _workspace(_P.MEMBERS_ADMINISTER, "add, change and remove members of the workspace", _S.ADMIN, _W.ADMIN),
+    _workspace(_P.API_KEYS_OWN, "list, create, rotate and revoke one's own API keys", _S.READ, _W.READER),
     _workspace(_P.API_KEYS_ADMINISTER, "list, create, rotate and revoke API keys", _S.ADMIN, _W.ADMIN),
     _workspace(_P.AUDIT_READ, "read the audit log of the workspace", _S.ADMIN, _W.ADMIN),
     _organization(_P.WORKSPACES_ADMINISTER, "create, archive and restore workspaces, one or many", _S.ADMIN, _O.ADMIN),
+    _organization(_P.ORGANIZATION_AUDIT_READ, "read the audit log of the whole organisation", _S.ADMIN, _O.ADMIN),
     _organization(_P.ORGANIZATION_READ, "see the organisation, its people and groups", _S.READ, _O.MEMBER),
     _organization(
         _P.ORGANIZATION_ADMINISTER, "change the organisation, its people, groups and invitations", _S.ADMIN, _O.ADMIN

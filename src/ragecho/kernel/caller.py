@@ -72,7 +72,8 @@ class Caller:
     `principals` are what documents' reader lists are matched against: the workspace, the person, their groups, and one
     of the two levels. The roles are the person's now, never wider than the credential. `sees_all` is set for Echo's own
     workers and for an administrator's act on documents that others keep private, which is written to the audit log.
-    `grant_id` is the authorization that an access token came from; None for API keys.
+    `grant_id` is the authorization that an access token came from; None for API keys. `only`, where it is set, are the acts
+    that a token with scopes such as `documents:read` is limited to.
     """
 
     organization_id: OrganizationId
@@ -88,6 +89,7 @@ class Caller:
     client_id: str | None = None
     grant_id: UUID | None = None
     service_account_id: ServiceAccountId | None = None
+    only: frozenset[Permission] | None = None
 
     @classmethod
     def worker(cls, organization_id: OrganizationId, workspace_id: WorkspaceId) -> Self:
@@ -114,6 +116,8 @@ class Caller:
 
     def may(self, permission: Permission) -> bool:
         """Return whether scopes and roles allow it, whatever the state of the workspace."""
+        if self.only is not None and permission not in self.only:
+            return False
         return RULES[permission].allows(self.scopes, self.workspace_role, self.organization_role)
 
     def require(self, permission: Permission) -> None:

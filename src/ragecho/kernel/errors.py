@@ -32,6 +32,12 @@ class Forbidden(EchoError):
     code = "forbidden"
 
 
+class CsrfRefused(Forbidden):
+    """A change by session cookie did not prove that it comes from our own pages."""
+
+    code = "csrf"
+
+
 class NotFound(EchoError):
     """The object does not exist, or the caller may not know that it does (house style rule 9)."""
 

@@ -12,6 +12,7 @@ from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
+from ragecho.library.administration import opened
 from ragecho.library.model import DocumentFilter, SearchFilter
 from ragecho.library.rerank import rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchIn, SearchOut
@@ -32,6 +33,13 @@ log = get_logger(__name__)
 MAX_MARKED = 5_000
 RENDER_LIMITS = ParseLimits(cpu_seconds=15, wall_seconds=20.0)
 
+AsAdministrator = Annotated[
+    bool,
+    Query(
+        description="Also documents that others keep private. For administrators (`documents:administer`); each use stands"
+        " in the audit log."
+    ),
+]
 Status = Literal["queued", "processing", "ready", "failed"]
 
 
@@ -51,37 +59,57 @@ def build_documents_router(
         tag: Annotated[str | None, Query(max_length=100)] = None,
         q: Annotated[str | None, Query(max_length=200)] = None,
         access: Access | None = None,
+        as_administrator: AsAdministrator = False,
     ) -> Page[DocumentOut]:
         """List documents, newest first."""
-        async with database.transaction(caller) as session:
+        async with opened(database, caller, act="listed", as_administrator=as_administrator) as (who, session):
             items, total = await store_documents.list_documents(
-                session, caller, DocumentFilter(status, tag, access, q), limit=paging.limit, offset=paging.offset
+                session, who, DocumentFilter(status, tag, access, q), limit=paging.limit, offset=paging.offset
             )
-        return Page.of(map(DocumentOut.of, items), total=total, paging=paging)
+        return Page.of((DocumentOut.of(item, caller) for item in items), total=total, paging=paging)
 
     @router.get("/{document_id}")
-    async def get_document(caller: Reading, document_id: UUID) -> DocumentOut:
+    async def get_document(
+        caller: Reading, document_id: UUID, as_administrator: AsAdministrator = False
+    ) -> DocumentOut:
         """Return one document."""
-        async with database.transaction(caller) as session:
-            return DocumentOut.of(await service.get_document(caller, session, DocumentId(document_id)))
+        wanted = DocumentId(document_id)
+        async with opened(database, caller, act="read", document_id=wanted, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            return DocumentOut.of(await service.get_document(who, session, wanted), caller)
 
     @router.patch("/{document_id}")
-    async def change_document(caller: Writing, document_id: UUID, change: DocumentPatch) -> DocumentOut:
-        """Change title, tags, metadata or access; search follows at once."""
+    async def change_document(
+        caller: Writing, document_id: UUID, change: DocumentPatch, as_administrator: AsAdministrator = False
+    ) -> DocumentOut:
+        """Change title, tags, metadata or who may read it; search follows at once."""
         wanted = service.DocumentChange(
             title=change.title,
             tags=None if change.tags is None else tuple(change.tags),
             metadata=change.metadata,
             access=change.access,
+            named=change.readers.to_named() if change.readers is not None else None,
         )
-        async with database.transaction(caller) as session:
-            return DocumentOut.of(await service.change_document(caller, session, DocumentId(document_id), wanted))
+        document = DocumentId(document_id)
+        async with opened(database, caller, act="changed", document_id=document, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            return DocumentOut.of(await service.change_document(who, session, document, wanted), caller)
 
     @router.delete("/{document_id}", status_code=204, response_class=Response)
-    async def delete_document(caller: Writing, document_id: UUID) -> Response:
+    async def delete_document(
+        caller: Writing, document_id: UUID, as_administrator: AsAdministrator = False
+    ) -> Response:
         """Remove a document and everything made from it; the next query does not see it."""
-        async with database.transaction(caller) as session:
-            contents = await service.delete_document(caller, session, DocumentId(document_id))
+        wanted = DocumentId(document_id)
+        async with opened(database, caller, act="deleted", document_id=wanted, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            contents = await service.delete_document(who, session, wanted)
         worker = Caller.worker(caller.organization_id, caller.workspace_id)
         async with database.transaction(worker) as session:
             unused = await store_documents.unreferenced_contents(session, worker, sorted(contents))
@@ -91,10 +119,15 @@ def build_documents_router(
         return Response(status_code=204)
 
     @router.get("/{document_id}/content", response_class=StreamingResponse)
-    async def get_content(caller: Reading, document_id: UUID) -> StreamingResponse:
+    async def get_content(
+        caller: Reading, document_id: UUID, as_administrator: AsAdministrator = False
+    ) -> StreamingResponse:
         """Download the original bytes."""
-        async with database.transaction(caller) as session:
-            document = await service.get_document(caller, session, DocumentId(document_id))
+        wanted = DocumentId(document_id)
+        async with opened(
+            database, caller, act="downloaded", document_id=wanted, as_administrator=as_administrator
+        ) as (who, session):
+            document = await service.get_document(who, session, wanted)
         name = quote(document.filename)
         return StreamingResponse(
             blobs.open(caller.workspace_id, document.sha256),
@@ -107,13 +140,19 @@ def build_documents_router(
         )
 
     @router.get("/{document_id}/text", response_class=PlainTextResponse)
-    async def get_text(caller: Reading, document_id: UUID) -> PlainTextResponse:
+    async def get_text(
+        caller: Reading, document_id: UUID, as_administrator: AsAdministrator = False
+    ) -> PlainTextResponse:
         """Return the parsed text that `start` and `end` of citations and chunks count in."""
-        async with database.transaction(caller) as session:
-            document = await service.get_document(caller, session, DocumentId(document_id))
+        wanted = DocumentId(document_id)
+        async with opened(database, caller, act="read", document_id=wanted, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            document = await service.get_document(who, session, wanted)
             text = None
             if document.current_version_id is not None:
-                text = await store_documents.version_text(session, caller, document.current_version_id)
+                text = await store_documents.version_text(session, who, document.current_version_id)
         if text is None:
             raise NotFound("This document has no text yet.", status=document.status)
         return PlainTextResponse(text)

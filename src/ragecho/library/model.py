@@ -3,9 +3,18 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ragecho.kernel.caller import Access
-from ragecho.kernel.ids import ChunkId, DocumentId, UserId, VersionId
+from ragecho.kernel.ids import ChunkId, DocumentId, GroupId, UserId, VersionId
+
+
+@dataclass(frozen=True, slots=True)
+class NamedReaders:
+    """People and groups who may read a document besides its owner and those its access level names."""
+
+    users: tuple[UserId, ...] = ()
+    groups: tuple[GroupId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,16 @@ class Document:
     current_version_id: VersionId | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def named_readers(self) -> NamedReaders:
+        """The people and groups who were named, in the order of their ids; the owner is not among them."""
+        by_kind: dict[str, list[UUID]] = {"user": [], "group": []}
+        for kind, _, name in (reader.partition(":") for reader in self.readers):
+            if kind in by_kind and name != str(self.owner_id):
+                by_kind[kind].append(UUID(name))
+        users, groups = sorted(by_kind["user"]), sorted(by_kind["group"])
+        return NamedReaders(tuple(map(UserId, users)), tuple(map(GroupId, groups)))
 
 
 @dataclass(frozen=True, slots=True)

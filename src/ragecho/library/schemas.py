@@ -6,13 +6,36 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ragecho.kernel.caller import Access
+from ragecho.kernel.authorization import Permission
+from ragecho.kernel.caller import Access, Caller
+from ragecho.kernel.ids import GroupId, UserId
 from ragecho.kernel.passages import Passage
-from ragecho.library.model import Document, StoredChunk
+from ragecho.library.model import Document, NamedReaders, StoredChunk
 from ragecho.library.search import Found, SearchMode
+from ragecho.tenancy.grants import MAX_NAMED
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+
+
+class ReadersOut(BaseModel):
+    """People and groups who may read a document besides its owner and those its access level names."""
+
+    users: list[UUID]
+    groups: list[UUID]
+
+
+class ReadersIn(BaseModel):
+    """Exactly these people and groups of the organisation, besides the owner and those the access level names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: list[UUID] = Field(default_factory=list, max_length=MAX_NAMED)
+    groups: list[UUID] = Field(default_factory=list, max_length=MAX_NAMED)
+
+    def to_named(self) -> NamedReaders:
+        """Return what the library understands."""
+        return NamedReaders(tuple(map(UserId, self.users)), tuple(map(GroupId, self.groups)))
 
 
 class DocumentOut(BaseModel):
@@ -34,14 +57,19 @@ class DocumentOut(BaseModel):
     tags: list[str]
     metadata: dict[str, Any]
     access: Access
+    owner_id: UUID | None
+    readers: ReadersOut | None = Field(description="Who was named besides; null for callers who may not write.")
     version: int
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, document: Document) -> Self:
-        """Return the shape of a document."""
-        return cls.model_validate(document)
+    def of(cls, document: Document, caller: Caller) -> Self:
+        """Return the shape of a document for this caller."""
+        named = document.named_readers if caller.may(Permission.DOCUMENTS_WRITE) else None
+        readers = ReadersOut(users=list(named.users), groups=list(named.groups)) if named else None
+        fields = {name: getattr(document, name) for name in cls.model_fields if name != "readers"}
+        return cls.model_validate({**fields, "readers": readers})
 
 
 class DocumentPatch(BaseModel):
@@ -53,6 +81,7 @@ class DocumentPatch(BaseModel):
     tags: list[Tag] | None = None
     metadata: dict[str, Any] | None = None
     access: Access | None = None
+    readers: ReadersIn | None = Field(None, description="Replaces the people and groups who were named before.")
 
 
 class ChunkOut(BaseModel):

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragecho.kernel.caller import Access, Caller, readers_of
-from ragecho.kernel.errors import InvalidInput, NotFound
+from ragecho.kernel.errors import Forbidden, InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import store_chunks, store_documents
-from ragecho.library.model import Document
+from ragecho.library.model import Document, NamedReaders
 from ragecho.platform.database import Session
+from ragecho.tenancy import grants
 
 MAX_TAGS = 50
 MAX_TAG_LENGTH = 100
@@ -24,6 +25,7 @@ class DocumentChange:
     tags: tuple[str, ...] | None = None
     metadata: dict[str, Any] | None = None
     access: Access | None = None
+    named: NamedReaders | None = None
 
 
 async def get_document(
@@ -39,14 +41,20 @@ async def get_document(
 async def change_document(
     caller: Caller, session: Session, document_id: DocumentId, change: DocumentChange
 ) -> Document:
-    """Change title, tags, metadata or access; chunks change readers in the same transaction. Raises `NotFound`."""
-    # The index lock first, as everywhere: an indexing transaction must not read the old readers and write them later.
+    """Change title, tags, metadata or who may read it; chunks change readers in the same transaction.
+
+    Raises `NotFound` (also for readers who are not of the organisation), `Forbidden` where the readers are not the caller's
+    to change, and `InvalidInput`.
+    """
+    # Before the index lock: whoever removes a person or group holds their row first and takes that lock second.
+    named = None
+    if change.named is not None:
+        named = await grants.principals_of(caller, session, users=change.named.users, groups=change.named.groups)
+    # An indexing transaction must not read the old readers and write them later.
     await store_chunks.lock_index(session, caller)
     document = await get_document(caller, session, document_id, for_update=True)
     access = change.access or document.access
-    readers = readers_of(access, owner_id=document.owner_id)
-    if not caller.sees_all and not set(readers) & set(caller.principals):
-        raise InvalidInput("This would hide the document from you; only its owner can do that.")
+    readers = await _readers_after(caller, session, document, access, named)
     if change.title is not None and len(change.title) > MAX_TITLE_LENGTH:
         raise InvalidInput(f"A title has at most {MAX_TITLE_LENGTH} characters.")
     await store_documents.update_document(
@@ -59,9 +67,30 @@ async def change_document(
         access=access,
         readers=readers,
     )
-    if readers != document.readers:
+    if set(readers) != set(document.readers):
         await store_chunks.relabel_chunks(session, caller, document_id, readers)
     return await get_document(caller, session, document_id)
+
+
+async def _readers_after(
+    caller: Caller, session: Session, document: Document, access: Access, named: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """Write the grants that change and return the readers that follow from them."""
+    granted = await store_documents.granted_principals(session, caller, document.id)
+    if named is not None:
+        # A program that keeps a document to itself is granted it, too; naming readers does not take that away.
+        granted = {one for one in granted if not one.startswith(("user:", "group:"))} | set(named)
+    readers = readers_of(access, owner_id=document.owner_id, granted=granted)
+    if set(readers) == set(document.readers) and access is document.access:
+        return document.readers
+    is_own = document.owner_id is not None and document.owner_id == caller.user_id
+    if document.access is Access.PRIVATE and not (is_own or caller.sees_all or document.owner_id is None):
+        raise Forbidden("Who may read a private document is for its owner to say, or for an administrator.")
+    if not caller.sees_all and not set(readers) & set(caller.principals):
+        raise InvalidInput("This would hide the document from you; only its owner can do that.")
+    if named is not None:
+        await store_documents.replace_grants(session, caller, document.id, granted)
+    return readers
 
 
 async def delete_document(caller: Caller, session: Session, document_id: DocumentId) -> set[str]:

@@ -71,13 +71,26 @@ async def lock_index(session: AsyncConnection, caller: Caller) -> None:
 
 
 async def readable_chunks(session: AsyncConnection, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
-    """Return which of the chunks the caller may read at this moment, by the documents' own grants."""
+    """Return which of the chunks the caller may read at this moment, by the documents' own readers.
+
+    The policies compare them with what the caller was when the request began, this with what the caller is now: a credential
+    that ended, a membership or a group that was left, leave nothing.
+    """
     found = await session.execute(
         text(
             "select c.id from chunks c join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id"
             " where c.workspace_id = :workspace_id and c.id = any (:ids) and d.current_version_id = c.version_id"
+            " and (:sees_all or d.readers && (select ragecho_present_principals(cast(:user_id as uuid),"
+            " cast(:api_key_id as uuid), cast(:grant_id as uuid))))"
         ),
-        {"workspace_id": caller.workspace_id, "ids": list(chunk_ids)},
+        {
+            "workspace_id": caller.workspace_id,
+            "ids": list(chunk_ids),
+            "sees_all": caller.sees_all,
+            "user_id": caller.user_id,
+            "api_key_id": caller.api_key_id,
+            "grant_id": caller.grant_id,
+        },
     )
     return set(found.scalars())
 

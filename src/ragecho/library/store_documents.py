@@ -1,6 +1,6 @@
 """SQL of documents and their versions. Row-level security decides what is seen; the workspace is named all the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -181,6 +181,37 @@ async def update_document(
             "access": str(access),
             "readers": list(readers),
         },
+    )
+
+
+async def granted_principals(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> set[str]:
+    """Return whom a readable document was granted to by name."""
+    found = await session.execute(
+        text("select principal from document_grants where workspace_id = :workspace_id and document_id = :id"),
+        {"workspace_id": caller.workspace_id, "id": document_id},
+    )
+    return set(found.scalars())
+
+
+async def replace_grants(
+    session: AsyncConnection, caller: Caller, document_id: DocumentId, principals: Collection[str]
+) -> None:
+    """Let exactly these be granted; those who were already keep their row. Readers follow in the same transaction."""
+    of_document = {"workspace_id": caller.workspace_id, "document_id": document_id, "principals": sorted(principals)}
+    await session.execute(
+        text(
+            "delete from document_grants where workspace_id = :workspace_id and document_id = :document_id"
+            " and principal <> all (cast(:principals as text[]))"
+        ),
+        of_document,
+    )
+    await session.execute(
+        text(
+            "insert into document_grants (organization_id, workspace_id, document_id, principal, granted_by)"
+            " select :organization_id, :workspace_id, :document_id, p, :granted_by from unnest(cast(:principals as text[])) p"
+            " on conflict do nothing"
+        ),
+        of_document | {"organization_id": caller.organization_id, "granted_by": caller.own_principal},
     )
 
 

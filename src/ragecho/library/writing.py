@@ -21,6 +21,7 @@ from ragecho.library.store_documents import (
     lock_content,
     lock_documents,
     next_version_number,
+    replace_grants,
     set_progress,
     set_status,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "lock_documents",
     "lock_index",
     "next_version_number",
+    "replace_grants",
     "set_progress",
     "set_status",
     "store_embeddings",

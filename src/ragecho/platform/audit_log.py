@@ -94,6 +94,7 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
 def _actor_of(caller: Caller) -> tuple[str, str | None]:
     """Return kind and id of who acts: the credential that stands for itself, else the person."""
     candidates: tuple[tuple[str, UUID | str | None], ...] = (
+        ("service_account", caller.service_account_id),
         ("api_key", caller.api_key_id),
         ("user", caller.user_id),
         ("client", caller.client_id),

@@ -10,15 +10,14 @@ from ragecho.kernel.authorization import Scope
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import InvalidInput
 from ragecho.kernel.ids import ApiKeyId
-from ragecho.platform.database import Database, Session
+from ragecho.platform.database import IDENTITY_ROLE, Database, Session
 from ragecho.platform.settings import Settings
 from ragecho.roles.local import local_database
 from ragecho.roles.prepare import prepare
 from ragecho.tenancy import service
-from ragecho.tenancy.model import ApiKey, Workspace
+from ragecho.tenancy.keys import KeyRequest
+from ragecho.tenancy.model import DEFAULT_ORGANIZATION, ApiKey, Workspace
 from ragecho.wiring import space_of
-
-MIN_PASSWORD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +44,45 @@ class ApiKeyCreated:
 
 
 def create_administrator(settings: Settings, *, email: str, password: str | None) -> AdminCreated:
-    """Create an owner of the default organisation. Raises `InvalidInput` or `Conflict`."""
-    if password is not None and len(password) < MIN_PASSWORD:
-        raise InvalidInput(f"A password has at least {MIN_PASSWORD} characters.")
-    hashed = _hash(password) if password is not None else None
+    """Create an owner of the default organisation. Raises `InvalidInput` (`PasswordRefused`) or `Conflict`."""
+    from ragecho.identity.accounts.first_admin import create_owner
+    from ragecho.identity.accounts.passwords import PasswordPolicy, Passwords
+    from ragecho.identity.accounts.settings import AccountSettings
+    from ragecho.identity.accounts.text import checked_email
 
-    async def work(caller: Caller, session: Session) -> AdminCreated:
-        made = await service.create_owner(caller, session, email=email, password_hash=hashed)
-        return AdminCreated(made.user_id, made.email, caller.organization_id)
+    address = checked_email(email)
+    if password is not None:
+        PasswordPolicy(min_length=AccountSettings().min_password_length).check(password, email=address)
 
-    return _run(settings, work)
+    async def run(url: str) -> AdminCreated:
+        hashed = await Passwords().hash(password) if password is not None else None
+        # What people sign in with belongs to the identity service: the application's role may not write it.
+        database = Database(url, role=IDENTITY_ROLE, pool_size=1, application_name="ragecho admin")
+        try:
+            async with database.anonymous() as session:
+                user_id = await create_owner(session, DEFAULT_ORGANIZATION, email=address, name=None, hashed=hashed)
+        finally:
+            await database.close()
+        return AdminCreated(user_id, address, DEFAULT_ORGANIZATION)
+
+    with local_database(settings) as urls:
+        prepare(settings, urls.owner, is_embedded=urls.is_embedded)
+        return asyncio.run(run(urls.app))
 
 
 def create_api_key(
-    settings: Settings, *, workspace: str, scopes: Sequence[str], name: str, expires_in_days: int | None
+    settings: Settings,
+    *,
+    workspace: str,
+    scopes: Sequence[str],
+    name: str,
+    expires_in_days: int | None,
+    is_workspace_only: bool = False,
 ) -> ApiKeyCreated:
-    """Create a key that acts for the organisation's first owner, if there is one. Raises `InvalidInput`, `NotFound`."""
+    """Create a key that acts for the organisation's first owner, if there is one. Raises `InvalidInput`, `NotFound`.
+
+    With the scope `admin` it administers the organisation too, unless `is_workspace_only`.
+    """
     unknown = sorted(set(scopes) - set(Scope))
     if unknown:
         raise InvalidInput(f"Unknown scope '{unknown[0]}'; there are read, write and admin.")
@@ -69,11 +91,14 @@ def create_api_key(
         made = await service.create_api_key(
             caller,
             session,
-            workspace=workspace,
-            name=name,
-            scopes=[Scope(scope) for scope in scopes],
-            expires_in_days=expires_in_days,
-            user_id=await service.first_owner(caller, session),
+            workspace,
+            KeyRequest(
+                name=name,
+                scopes=frozenset(Scope(scope) for scope in scopes),
+                expires_in_days=expires_in_days,
+                user_id=await service.first_owner(caller, session),
+                is_workspace_only=is_workspace_only,
+            ),
         )
         found = await service.get_workspace(caller, session, workspace)
         key = made.key
@@ -138,9 +163,3 @@ def _run[T](settings: Settings, work: Callable[[Caller, Session], Awaitable[T]])
     with local_database(settings) as urls:
         prepare(settings, urls.owner, is_embedded=urls.is_embedded)
         return asyncio.run(run(urls.app))
-
-
-def _hash(password: str) -> str:
-    from argon2 import PasswordHasher
-
-    return PasswordHasher().hash(password)

@@ -9,6 +9,10 @@ from fastapi import APIRouter, FastAPI
 
 from ragecho import __version__
 from ragecho.ask.api import build_router as build_ask_router
+from ragecho.audit.trail_api import build_audit_routers
+from ragecho.identity.api import build_identity_routers
+from ragecho.identity.federation.api import build_identity_providers_router
+from ragecho.identity.settings import issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
@@ -20,6 +24,8 @@ from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown
 from ragecho.platform.telemetry.metrics import set_jobs_now
 from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
+from ragecho.tenancy.api_domains import build_domains_router
+from ragecho.web.api import build_gateway_router
 from ragecho.wiring import Services, build_services
 
 log = get_logger(__name__)
@@ -36,12 +42,15 @@ def build_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # The first question must not wait for the weights to be read.
         await services.embedder.embed_query("warm up")
+        await services.gateway.start()
         log.info("api.ready", pid=os.getpid())
-        yield
+        async with services.identity.serving():
+            yield
         await services.renderer.close()
+        await services.gateway.provider.close()
         await services.database.close()
 
-    return create_app(
+    app = create_app(
         title="Echo",
         version=__version__,
         lifespan=lifespan,
@@ -52,6 +61,8 @@ def build_app(services: Services) -> FastAPI:
         # The limit of one file is its own; this one bounds a request with several.
         body_limits={"/api/v1/documents": HttpSettings().max_upload_bytes},
     )
+    services.gateway.provider.attach(app)
+    return app
 
 
 def run(settings: Settings) -> int:
@@ -77,7 +88,7 @@ def run(settings: Settings) -> int:
 
 def _routers(services: Services) -> list[APIRouter]:
     database = services.database
-    authenticate = authentication(services.verifiers)
+    authenticate = authentication(services.verifiers, services.gateway)
 
     return [
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
@@ -85,5 +96,16 @@ def _routers(services: Services) -> list[APIRouter]:
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
-        build_tenancy_router(database, services.space, authenticate),
+        *build_audit_routers(database, authenticate),
+        build_tenancy_router(
+            database,
+            services.space,
+            authenticate,
+            blobs=services.blobs,
+            accept_page=f"{issuer_of(services.settings)}/invitation",
+        ),
+        build_domains_router(database, authenticate),
+        *build_identity_routers(services.identity),
+        build_identity_providers_router(services.identity.federation.administration, authenticate),
+        build_gateway_router(services.gateway, services.identity.database, database, authenticate, services.settings),
     ]

@@ -55,16 +55,19 @@ def _serve(
     is_first_start: bool,
     open_browser: bool,
 ) -> int:
-    environment = _environment(settings, postgres)
-    _prepare(settings, environment, postgres)
-    environment |= {LISTEN_FD_VARIABLE: str(listener.fileno())}
     port = listener.getsockname()[1]
+    # The port that was really opened: the identity service names itself by it.
+    environment = _environment(settings, postgres) | {"RAGECHO_PORT": str(port)}
+    setup_path = _prepare(settings, environment, postgres)
+    environment |= {LISTEN_FD_VARIABLE: str(listener.fileno())}
     url = settings.public_url or f"http://{_shown(settings.host)}:{port}"
 
     def announce() -> None:
         print(f"Echo is ready at {url}", flush=True)  # noqa: T201 - the one line that scripts wait for
+        if setup_path:
+            print(f"First start: become its administrator at {url}{setup_path}", flush=True)  # noqa: T201 - the next step
         if is_first_start:
-            print(f"First start: make a key with {_key_command(settings)}", flush=True)  # noqa: T201 - the next step
+            print(f"First start: or make a key with {_key_command(settings)}", flush=True)  # noqa: T201 - the next step
         if open_browser:
             webbrowser.open(f"{url}/docs")
 
@@ -103,11 +106,15 @@ def _environment(settings: Settings, postgres: EmbeddedPostgres | None) -> dict[
     return environment
 
 
-def _prepare(settings: Settings, environment: dict[str, str], postgres: EmbeddedPostgres | None) -> None:
-    """Migrate in a process of its own: what that imports would stay in ours for as long as it serves."""
+def _prepare(settings: Settings, environment: dict[str, str], postgres: EmbeddedPostgres | None) -> str:
+    """Migrate in a process of its own: what that imports would stay in ours for as long as it serves.
+
+    Returns the path of the first administrator's one-time link while nobody can sign in, else an empty text. Only with a
+    database of our own: many servers may share another one, and each would end the others' link.
+    """
     command = [sys.executable, "-m", "ragecho.roles.prepare"]
     if postgres is not None:
-        command.append("--embedded")
+        command += ["--embedded", "--setup-link"]
         owner = postgres.address.owner_url
     elif settings.database_owner_url is not None:
         owner = settings.database_owner_url.get_secret_value()
@@ -116,13 +123,14 @@ def _prepare(settings: Settings, environment: dict[str, str], postgres: Embedded
     done = subprocess.run(  # noqa: S603 - our own module, no shell
         command,
         env=environment | {"RAGECHO_DATABASE_URL": owner} if owner else environment,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         raise Unavailable(f"The database could not be prepared: {lines[-1].removeprefix('ragecho: ')}")
+    return next((line for line in done.stdout.splitlines() if line.startswith("/identity/setup?")), "")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""HTTP shapes of tenancy."""
+"""HTTP shapes of organisations and workspaces."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -6,10 +6,45 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ragecho.kernel.authorization import Scope
-from ragecho.tenancy.model import ApiKey, NewApiKey, Workspace
+from ragecho.kernel.authorization import OrganizationRole
+from ragecho.tenancy.model import (
+    BulkOutcome,
+    BulkResult,
+    Organization,
+    Workspace,
+    WorkspacePreview,
+    WorkspaceStatus,
+)
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Description = Annotated[str, StringConstraints(max_length=2000)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+
+
+class OrganizationIn(BaseModel):
+    """An organisation to create, or its new name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+
+
+class OrganizationOut(BaseModel):
+    """An organisation; `role` is the caller's in it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    role: OrganizationRole | None
+    is_suspended: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, organization: Organization) -> Self:
+        """Return the shape of an organisation."""
+        return cls.model_validate(organization)
 
 
 class WorkspaceIn(BaseModel):
@@ -17,9 +52,19 @@ class WorkspaceIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    slug: Slug
     name: Name | None = None
-    description: Annotated[str, StringConstraints(max_length=2000)] = ""
+    description: Description = ""
+
+
+class WorkspacePatch(BaseModel):
+    """What to change about a workspace; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slug: Slug | None = None
+    name: Name | None = None
+    description: Description | None = None
 
 
 class WorkspaceOut(BaseModel):
@@ -31,9 +76,10 @@ class WorkspaceOut(BaseModel):
     slug: str
     name: str
     description: str
-    status: str
+    status: WorkspaceStatus
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
@@ -41,43 +87,78 @@ class WorkspaceOut(BaseModel):
         return cls.model_validate(workspace)
 
 
-class ApiKeyIn(BaseModel):
-    """A key to create, bound to the caller's workspace."""
+class ReasonIn(BaseModel):
+    """Why, for the audit log."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name = "key"
-    scopes: list[Scope] = Field(min_length=1)
-    expires_in_days: int | None = Field(None, ge=1, le=3650)
+    reason: Reason | None = None
 
 
-class ApiKeyOut(BaseModel):
-    """A key without its secret."""
+class BulkIn(BaseModel):
+    """Workspaces to archive or restore, by their ids."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[UUID] = Field(min_length=1)
+    reason: Reason | None = None
+
+
+class BulkMatchingIn(BaseModel):
+    """All workspaces that a filter selects, over all pages. `expected_total` is the number that the caller saw."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="Text in slug, name or description."
+    )
+    status: WorkspaceStatus | None = Field(None, description="Only those of this status.")
+    expected_total: int = Field(ge=0)
+    confirm: bool = Field(False, description="Must be true.")
+    reason: Reason | None = None
+
+
+class BulkItemOut(BaseModel):
+    """What became of one workspace."""
 
     id: UUID
-    workspace_id: UUID
-    name: str
-    prefix: str
-    scopes: list[Scope]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    result: BulkOutcome
+
+
+class BulkOut(BaseModel):
+    """What became of each workspace, and how many of each."""
+
+    total: int
+    done: int
+    unchanged: int
+    not_found: int
+    items: list[BulkItemOut]
 
     @classmethod
-    def of(cls, key: ApiKey) -> Self:
-        """Return the shape of a key."""
-        return cls.model_validate(key)
+    def of(cls, results: list[BulkResult]) -> Self:
+        """Return the shape of a bulk operation's results."""
+        counts = {outcome: sum(result.outcome is outcome for result in results) for outcome in BulkOutcome}
+        return cls(
+            total=len(results),
+            done=counts[BulkOutcome.DONE],
+            unchanged=counts[BulkOutcome.UNCHANGED],
+            not_found=counts[BulkOutcome.NOT_FOUND],
+            items=[BulkItemOut(id=result.id, result=result.outcome) for result in results],
+        )
 
 
-class NewApiKeyOut(ApiKeyOut):
-    """A key just made. `key` is shown this once."""
+class PreviewOut(BaseModel):
+    """What a filter selects now. `total` is the `expected_total` of a matching operation with the same filter."""
 
-    key: str
+    total: int
+    by_status: dict[str, int]
+    sample: list[WorkspaceOut]
 
     @classmethod
-    def made(cls, new: NewApiKey) -> Self:
-        """Return the shape of a key just made."""
-        return cls(key=new.secret, **ApiKeyOut.of(new.key).model_dump())
+    def of(cls, preview: WorkspacePreview) -> Self:
+        """Return the shape of a preview."""
+        return cls(
+            total=preview.total,
+            by_status=preview.by_status,
+            sample=[WorkspaceOut.of(workspace) for workspace in preview.sample],
+        )

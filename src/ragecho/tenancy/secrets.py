@@ -15,6 +15,11 @@ def new_secret() -> str:
     return f"{PREFIX}_{handle}_{secrets.token_urlsafe(32)}"
 
 
+def new_invitation() -> str:
+    """Return the secret of a link to an invitation."""
+    return secrets.token_urlsafe(32)
+
+
 def is_secret(token: str) -> bool:
     """Return whether the token has the form of an API key."""
     return _FORM.fullmatch(token) is not None

@@ -1,28 +1,86 @@
-"""SQL of organisations, workspaces, people and keys."""
+"""SQL of organisations, their first owner, embedding spaces, and what the other stores share."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ragecho.kernel.authorization import Scope
-from ragecho.kernel.ids import ApiKeyId, OrganizationId, UserId, WorkspaceId
-from ragecho.tenancy.model import ApiKey, Workspace
+from ragecho.kernel.authorization import OrganizationRole
+from ragecho.kernel.ids import OrganizationId, UserId, WorkspaceId
+from ragecho.tenancy.model import Organization
 
-WORKSPACE_COLUMNS = "id, organization_id, slug, name, description, status, space_id, created_at, updated_at"
-KEY_COLUMNS = "id, workspace_id, user_id, name, prefix, scopes, created_at, expires_at, revoked_at, last_used_at"
+
+async def page(
+    session: AsyncConnection,
+    columns: str,
+    source: str,
+    values: Mapping[str, Any],
+    *,
+    order: str,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[RowMapping], int]:
+    """Return one page of `select columns from source order by order`, and how many rows there are in all."""
+    found = await session.execute(
+        text(f"select {columns}, count(*) over () as total from {source} order by {order} limit :limit offset :offset"),
+        {**values, "limit": limit, "offset": offset},
+    )
+    rows = found.mappings().all()
+    if rows or not offset:
+        return rows, (rows[0]["total"] if rows else 0)
+    counted = await session.execute(text(f"select count(*) from {source}"), dict(values))
+    return rows, int(counted.scalar_one())
+
+
+def like(value: str | None) -> str | None:
+    """Return the ILIKE pattern for text that holds `value`, or None for any text."""
+    if not value:
+        return None
+    return "%" + value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 async def insert_organization(
     session: AsyncConnection, organization_id: OrganizationId, *, slug: str, name: str
 ) -> None:
-    """Create the organisation unless it exists."""
+    """Create the organisation unless it exists. The slug is for people who look into the database; it is not unique."""
     await session.execute(
         text("insert into organizations (id, slug, name) values (:id, :slug, :name) on conflict do nothing"),
         {"id": organization_id, "slug": slug, "name": name},
+    )
+
+
+async def list_organizations(session: AsyncConnection, user_id: UserId) -> list[Organization]:
+    """Return the organisations of the person whom the transaction's settings name, oldest membership first."""
+    found = await session.execute(
+        text("select organization_id, name, role, suspended_at, created_at from ragecho_organizations_of(:person)"),
+        {"person": user_id},
+    )
+    return [
+        Organization(
+            row["organization_id"],
+            row["name"],
+            OrganizationRole(row["role"]),
+            row["suspended_at"] is not None,
+            row["created_at"],
+        )
+        for row in found.mappings()
+    ]
+
+
+async def find_organization(session: AsyncConnection) -> tuple[OrganizationId, str, Any] | None:
+    """Return id, name and age of the caller's organisation."""
+    found = await session.execute(text("select id, name, created_at from organizations"))
+    row = found.first()
+    return (row[0], row[1], row[2]) if row else None
+
+
+async def rename_organization(session: AsyncConnection, organization_id: OrganizationId, name: str) -> None:
+    """Write the organisation's name."""
+    await session.execute(
+        text("update organizations set name = :name, updated_at = now() where id = :id"),
+        {"id": organization_id, "name": name},
     )
 
 
@@ -65,130 +123,32 @@ async def insert_workspace(
     return bool(made.rowcount)
 
 
-async def find_workspace(session: AsyncConnection, name: str) -> Workspace | None:
-    """Return the workspace with this id or slug among those the caller's organisation has."""
-    found = await session.execute(
-        text(f"select {WORKSPACE_COLUMNS} from workspaces where slug = :name or id::text = :name"),
-        {"name": name.lower()},
-    )
-    row = found.mappings().first()
-    return _workspace(row) if row else None
-
-
-async def list_workspaces(
-    session: AsyncConnection, *, only: WorkspaceId | None, limit: int, offset: int
-) -> tuple[list[Workspace], int]:
-    """Return one page of workspaces, newest first, and how many there are."""
-    found = await session.execute(
-        text(
-            f"select {WORKSPACE_COLUMNS}, count(*) over () as total from workspaces"
-            " where cast(:only as uuid) is null or id = :only order by created_at desc, id desc limit :limit offset :offset"
-        ),
-        {"only": only, "limit": limit, "offset": offset},
-    )
-    rows = found.mappings().all()
-    return [_workspace(row) for row in rows], (rows[0]["total"] if rows else 0)
-
-
-async def insert_owner(
-    session: AsyncConnection, user_id: UserId, organization_id: OrganizationId, *, email: str, password_hash: str | None
-) -> bool:
-    """Create a person who owns the organisation; False when the e-mail address is taken."""
+async def insert_user(session: AsyncConnection, user_id: UserId, *, email: str) -> bool:
+    """Create a person; False when the e-mail address is taken."""
     made = await session.execute(
-        text(
-            "insert into users (id, email, password_hash) values (:id, :email, :password_hash) on conflict do nothing"
-        ),
-        {"id": user_id, "email": email, "password_hash": password_hash},
+        text("insert into users (id, email) values (:id, :email) on conflict do nothing"),
+        {"id": user_id, "email": email},
     )
-    if not made.rowcount:
-        return False
+    return bool(made.rowcount)
+
+
+async def insert_member(
+    session: AsyncConnection, organization_id: OrganizationId, user_id: UserId, role: OrganizationRole
+) -> None:
+    """Make a person a member of the organisation."""
     await session.execute(
-        text(
-            "insert into organization_members (organization_id, user_id, role) values (:organization, :user, 'owner')"
-        ),
-        {"organization": organization_id, "user": user_id},
+        text("insert into organization_members (organization_id, user_id, role) values (:organization, :user, :role)"),
+        {"organization": organization_id, "user": user_id, "role": str(role)},
     )
-    return True
 
 
 async def first_owner(session: AsyncConnection) -> UserId | None:
-    """Return the longest-standing owner of the caller's organisation."""
+    """Return the longest-standing owner of the caller's organisation who can act."""
     found = await session.execute(
-        text("select user_id from organization_members where role = 'owner' order by created_at, user_id limit 1")
+        text(
+            "select m.user_id from organization_members m join users u on u.id = m.user_id"
+            " where m.role = 'owner' and m.suspended_at is null and not u.is_disabled"
+            " order by m.created_at, m.user_id limit 1"
+        )
     )
     return found.scalar_one_or_none()
-
-
-async def insert_api_key(
-    session: AsyncConnection,
-    key_id: ApiKeyId,
-    *,
-    organization_id: OrganizationId,
-    workspace_id: WorkspaceId,
-    user_id: UserId | None,
-    name: str,
-    prefix: str,
-    digest: bytes,
-    scopes: Sequence[Scope],
-    expires_at: datetime | None,
-) -> ApiKey:
-    """Store a key by the digest of its secret."""
-    made = await session.execute(
-        text(
-            "insert into api_keys (id, organization_id, workspace_id, user_id, name, prefix, secret_sha256, scopes, expires_at)"
-            " values (:id, :organization_id, :workspace_id, :user_id, :name, :prefix, :digest, :scopes, :expires_at)"
-            f" returning {KEY_COLUMNS}"
-        ),
-        {
-            "id": key_id,
-            "organization_id": organization_id,
-            "workspace_id": workspace_id,
-            "user_id": user_id,
-            "name": name,
-            "prefix": prefix,
-            "digest": digest,
-            "scopes": [str(scope) for scope in scopes],
-            "expires_at": expires_at,
-        },
-    )
-    return _key(made.mappings().one())
-
-
-async def list_api_keys(
-    session: AsyncConnection, workspace_id: WorkspaceId, *, limit: int, offset: int
-) -> tuple[list[ApiKey], int]:
-    """Return one page of the workspace's keys, newest first, and how many there are."""
-    found = await session.execute(
-        text(
-            f"select {KEY_COLUMNS}, count(*) over () as total from api_keys where workspace_id = :workspace_id"
-            " order by created_at desc, id desc limit :limit offset :offset"
-        ),
-        {"workspace_id": workspace_id, "limit": limit, "offset": offset},
-    )
-    rows = found.mappings().all()
-    return [_key(row) for row in rows], (rows[0]["total"] if rows else 0)
-
-
-async def revoke_api_key(session: AsyncConnection, key_id: ApiKeyId, *, workspace_id: WorkspaceId | None) -> bool:
-    """End a key now; False when there is none. Revoking twice keeps the first time."""
-    done = await session.execute(
-        text(
-            "update api_keys set revoked_at = coalesce(revoked_at, now()) where id = :id"
-            " and (cast(:workspace_id as uuid) is null or workspace_id = :workspace_id)"
-        ),
-        {"id": key_id, "workspace_id": workspace_id},
-    )
-    return bool(done.rowcount)
-
-
-# What the key with this digest stands for; no row when it does not count.
-AUTHENTICATE_API_KEY = text("select * from ragecho_authenticate_api_key(:digest)")
-
-
-def _workspace(row: RowMapping) -> Workspace:
-    return Workspace(**{name: row[name] for name in WORKSPACE_COLUMNS.split(", ")})
-
-
-def _key(row: RowMapping) -> ApiKey:
-    fields = {name: row[name] for name in KEY_COLUMNS.split(", ")}
-    return ApiKey(**{**fields, "scopes": tuple(Scope(scope) for scope in row["scopes"])})

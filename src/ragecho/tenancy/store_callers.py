@@ -1,11 +1,9 @@
 """SQL of who calls. One statement each: the functions (0005_permissions.sql) look everything up before there is a caller."""
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import text
 
-from ragecho.kernel.caller import Caller
 from ragecho.platform.database import Query
 
 _OF_KEY = text("select * from ragecho_caller_of_key(:digest)")
@@ -24,14 +22,3 @@ def of_subject(*, user_id: UUID | None, client_id: str, grant_id: UUID | None, w
     """Return the question whom a token or session stands for; one row, with `refusal` where there is nobody."""
     wanted = workspace.strip().lower() if workspace is not None else None
     return _OF_SUBJECT, {"person": user_id, "client": client_id, "grant_id": grant_id, "wanted": wanted}
-
-
-def credential_of(caller: Caller) -> dict[str, object]:
-    """Return the parameters of `ragecho_present_principals`."""
-    return {"person": caller.user_id, "key": caller.api_key_id, "grant_id": caller.grant_id}
-
-
-def is_looked_up(caller: Caller) -> bool:
-    """Return whether the caller came from a credential that can be looked up again."""
-    held: Iterable[object] = credential_of(caller).values()
-    return not caller.sees_all and any(value is not None for value in held)

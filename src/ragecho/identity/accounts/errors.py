@@ -1,6 +1,6 @@
 """What goes wrong with accounts, for pages to tell apart by class or code."""
 
-from ragecho.kernel.errors import Forbidden, InvalidInput, RateLimited, Unauthenticated
+from ragecho.kernel.errors import Conflict, Forbidden, InvalidInput, RateLimited, Unauthenticated
 
 
 class BadCredentials(Unauthenticated):
@@ -43,3 +43,33 @@ class RegistrationClosed(Forbidden):
     """Nobody makes an account here without an invitation."""
 
     code = "registration_closed"
+
+
+class AccountSuspended(Forbidden):
+    """The account is suspended. Said only to who knows its password."""
+
+    code = "account_suspended"
+
+
+class ReauthenticationRequired(Forbidden):
+    """The act needs a sign-in of the last minutes: show the login page and come back."""
+
+    code = "reauthentication_required"
+
+
+class OtherAddress(Forbidden):
+    """The invitation is for another address than the account's."""
+
+    code = "invitation_for_other_address"
+
+
+class EmailNotVerified(Conflict):
+    """The account's address has to be confirmed first."""
+
+    code = "email_not_verified"
+
+
+class AccountExists(Conflict):
+    """There is an account with the address already: sign in to it. Said only to who reads that address's mail."""
+
+    code = "account_exists"

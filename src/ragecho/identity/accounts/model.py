@@ -1,9 +1,10 @@
 """What accounts hand out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from ragecho.kernel.ids import UserId
@@ -17,7 +18,7 @@ AMR_PASSWORD: Final = "pwd"  # noqa: S105 - the name of a method
 AMR_OTP: Final = "otp"  # an authenticator's code, or a recovery code: both work once
 AMR_HARDWARE_KEY: Final = "hwk"
 AMR_SOFTWARE_KEY: Final = "swk"
-AMR_USER_VERIFIED: Final = "user"
+AMR_USER_PRESENT: Final = "user"
 AMR_FEDERATED: Final = "fed"  # by another provider; not registered, see the documentation
 AMR_MULTI: Final = "mfa"
 
@@ -86,12 +87,18 @@ class NeedsSecondFactor:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An invitation that still holds."""
+    """An invitation that still holds.
+
+    `is_mailed`: this link came by mail to the address, so whoever has it reads that mail; otherwise somebody handed it
+    on. `has_account` is None where that must not be told: for links that were not mailed.
+    """
 
     organization_name: str
     email: str
     role: str
     expires_at: datetime
+    is_mailed: bool
+    has_account: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +109,31 @@ class Factors:
     has_totp: bool
     passkeys: int
     recovery_codes_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many failed attempts count at `last_at`, and until when the next is refused."""
+
+    failures: float
+    last_at: datetime
+    blocked_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey of an account. `is_synced` ones exist on several of its owner's devices."""
+
+    id: UUID
+    name: str
+    is_synced: bool
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyOptions:
+    """What the browser's `navigator.credentials` is called with (as JSON), and the id to hand in with its answer."""
+
+    challenge_id: UUID
+    options: Mapping[str, Any]

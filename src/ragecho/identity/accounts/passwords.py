@@ -74,6 +74,11 @@ class Passwords:
         self._limiter: anyio.CapacityLimiter | None = None
         self._nobody = _unmatchable(self._hasher)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many wait for their turn."""
+        return self._limiter.statistics().tasks_waiting if self._limiter else 0
+
     async def hash(self, password: str) -> str:
         """Return the argon2id hash of a password that the policy has passed."""
         return await self._run(self._hasher.hash, normalized(password))
@@ -102,7 +107,7 @@ class Passwords:
     async def _run[**P, T](self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._concurrency)
-        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
+        if self.waiting >= MAX_WAITING:
             raise Unavailable("Too many people sign in at this moment; try again.", retry_after_seconds=2)
         return await anyio.to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._limiter)
 

@@ -14,9 +14,21 @@ from ragecho.identity.accounts import store_sessions as store
 from ragecho.identity.accounts.digests import digest_of, new_secret
 from ragecho.identity.accounts.model import BrowserSession, acr_of
 from ragecho.identity.accounts.settings import AccountSettings
+from ragecho.identity.accounts.text import storable
 from ragecho.kernel.errors import Unauthenticated
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.platform.database import Session
+
+__all__ = [
+    "BrowserSession",
+    "EndReason",
+    "current_session",
+    "end_other_sessions",
+    "end_session",
+    "list_sessions",
+    "start_session",
+    "step_up",
+]
 
 MAX_USER_AGENT = 400
 MAX_ADDRESS = 64
@@ -31,7 +43,6 @@ class EndReason(StrEnum):
     SUSPENDED = "suspended"
     ACCOUNT_DELETED = "account_deleted"
     REPLACED = "replaced"
-    SECOND_FACTOR = "second_factor"
 
 
 async def current_session(db: Session, cookie_value: str | None) -> BrowserSession | None:
@@ -68,8 +79,8 @@ async def start_session(
             "acr": acr_of(tuple(amr)),
             "max_seconds": limits.session_max_minutes * 60,
             "idle_seconds": limits.session_idle_minutes * 60,
-            "user_agent": _storable(user_agent, MAX_USER_AGENT),
-            "ip": _storable(ip, MAX_ADDRESS),
+            "user_agent": storable(user_agent, MAX_USER_AGENT),
+            "ip": storable(ip, MAX_ADDRESS),
         },
     )
     return started, secret
@@ -108,10 +119,3 @@ async def end_other_sessions(
 ) -> list[UUID]:
     """End all sessions of a person, except `keep`; return which ended now."""
     return await store.end_sessions(db, user_id, reason=reason, keep=keep)
-
-
-def _storable(value: str | None, longest: int) -> str | None:
-    """Return what a client sent so that PostgreSQL takes it: no NUL, no lone surrogates, not endless."""
-    if value is None:
-        return None
-    return value.encode("utf-8", "replace").decode().replace("\x00", "")[:longest] or None

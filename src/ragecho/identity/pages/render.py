@@ -50,8 +50,10 @@ def form_target(redirect_uri: str) -> str | None:
     scheme = parts.scheme.lower()
     if not _SCHEME.fullmatch(scheme) or scheme in _NEVER_A_TARGET:
         return None
-    if scheme not in {"http", "https"} or not _HOST.fullmatch(host):
+    if scheme not in {"http", "https"} or ":" in host:
         return f"{scheme}:"
+    if not _HOST.fullmatch(host):
+        return None
     return f"{scheme}://{host}{'' if port is None else f':{port}'}"
 
 

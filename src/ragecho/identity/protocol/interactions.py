@@ -36,7 +36,9 @@ async def load(db: Session, interaction_id: UUID, browser_cookie: str | None) ->
         found = await store.find(db, interaction_id, digest_of(browser_cookie))
         if found is not None:
             return found
-    raise NotFound("This sign-in link has expired or belongs to another browser. Go back to the application and start again.")
+    raise NotFound(
+        "This sign-in link has expired or belongs to another browser. Go back to the application and start again."
+    )
 
 
 def suffices(interaction: Interaction, session: BrowserSession) -> bool:

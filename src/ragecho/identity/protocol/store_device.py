@@ -116,7 +116,7 @@ async def poll(db: Session, device_code_sha256: bytes) -> RowMapping | None:
             " interval_seconds = least(60, d.interval_seconds"
             "   + case when now() < old.last_polled_at + make_interval(secs => old.interval_seconds) then 5 else 0 end)"
             " from old where d.device_code_sha256 = old.device_code_sha256"
-            " returning d.client_id, d.user_code, d.scopes, d.grant_id, d.status, d.expires_at,"
+            " returning d.client_id, d.user_code, d.scopes, d.grant_id, d.status, d.expires_at <= now() as is_expired,"
             " coalesce(now() < old.last_polled_at + make_interval(secs => old.interval_seconds), false) as is_too_fast"
         ),
         {"device": device_code_sha256},

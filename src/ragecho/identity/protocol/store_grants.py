@@ -258,7 +258,5 @@ async def is_token_revoked(db: Session, jti: str) -> bool:
 
 async def find_person(db: Session, user_id: UUID) -> RowMapping | None:
     """Return a person who is not disabled."""
-    found = await db.execute(
-        text("select * from users where id = :id and not is_disabled"), {"id": user_id}
-    )
+    found = await db.execute(text("select * from users where id = :id and not is_disabled"), {"id": user_id})
     return found.mappings().first()

@@ -122,7 +122,7 @@ def _interaction(row: RowMapping) -> Interaction:
         wants_registration="create" in prompt,
         wants_account_choice="select_account" in prompt,
         needs_fresh_login="login" in prompt or max_age is not None,
-        form_action=_source_of(parameters["redirect_uri"]),
+        form_action=source_of(parameters["redirect_uri"]),
         step=row["step"],
         user_id=row["user_id"],
         session_id=row["session_id"],
@@ -135,7 +135,7 @@ def _interaction(row: RowMapping) -> Interaction:
     )
 
 
-def _source_of(redirect_uri: str) -> str:
+def source_of(redirect_uri: str) -> str:
     """Return the CSP source expression of a redirect URI: its origin, or the scheme of a native application's."""
     parts = urlsplit(redirect_uri)
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"

@@ -18,6 +18,7 @@ from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import (
     ARCHIVED_MESSAGE,
     ConfigurationError,
+    Conflict,
     EchoError,
     LastOwner,
     Unavailable,
@@ -38,6 +39,9 @@ _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # not annotated
 REFUSALS: Mapping[str, Callable[[], EchoError]] = {
     "EC001": lambda: WorkspaceArchived(ARCHIVED_MESSAGE),
     "EC002": lambda: LastOwner("An organisation keeps at least one owner. Name another owner first."),
+    # Two at once: each looked first, and the database let one through. Uniqueness never crosses tenants.
+    "23505": lambda: Conflict("Something by that name was made at the same moment. Look again."),
+    "23503": lambda: Conflict("Something that this refers to was removed at the same moment. Look again."),
 }
 
 # One statement for all settings; `true` makes each end with the transaction, so a pooled connection carries nothing on.

@@ -134,8 +134,13 @@ class JobRunner:
             raise
         except WorkspaceArchived:
             raise
-        except Exception as error:  # noqa: BLE001 - told to each job below, and logged there
-            failures = {job.id: error for job in doable}
+        except Exception as error:
+            if len(doable) > 1:
+                # It may be the fault of one of them: from the second attempt on each is on its own.
+                log.exception("jobs.batch_failed", kind=doable[0].kind, jobs=len(doable))
+                await self._put_all_back(caller, doable)
+                return
+            failures = {doable[0].id: error}
         for job in doable:
             failure = failures.get(job.id)
             if failure is None:

@@ -60,7 +60,7 @@ async function post(button, url, body) {
     location.assign(content.location);
     return null;
   }
-  if (!answer.ok) throw new ServerRefusal(content.detail ?? button.dataset.failed);
+  if (!answer.ok) throw new ServerRefusal(content.problem ?? button.dataset.failed);
   return content;
 }
 
@@ -97,7 +97,8 @@ async function offerInSuggestions(button) {
   try {
     await signIn(button, { mediation: "conditional", signal: waiting.signal });
   } catch (error) {
-    if (error.name !== "AbortError") show(messageOf(button, error));
+    // Nobody asked for this yet: only what the server says of a chosen passkey is worth a message.
+    if (error instanceof ServerRefusal) show(error.message);
   }
 }
 

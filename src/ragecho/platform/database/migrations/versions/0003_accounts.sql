@@ -35,7 +35,7 @@ create table identity_sessions (
   ip               text,
   ended_at         timestamptz,
   end_reason       text check (end_reason in (
-    'signed_out', 'signed_out_remotely', 'password_changed', 'suspended', 'account_deleted', 'replaced', 'second_factor'))
+    'signed_out', 'signed_out_remotely', 'password_changed', 'suspended', 'account_deleted', 'replaced'))
 );
 create index identity_sessions_live on identity_sessions (user_id, last_seen_at desc) where ended_at is null;
 create index identity_sessions_ended on identity_sessions (ended_at) where ended_at is not null;
@@ -55,7 +55,6 @@ create table identity_login_tickets (
   secret_sha256 bytea primary key,
   user_id       uuid not null references users on delete cascade,
   amr           text[] not null,
-  session_id    uuid references identity_sessions on delete cascade, -- set when it renews this session
   attempts      integer not null default 0,
   expires_at    timestamptz not null,
   used_at       timestamptz
@@ -65,7 +64,7 @@ create table identity_login_tickets (
 create table identity_links (
   secret_sha256   bytea primary key,
   kind            text not null check (kind in (
-    'registration', 'verify_email', 'reset_password', 'change_email', 'first_administrator')),
+    'registration', 'verify_email', 'reset_password', 'change_email', 'invitation_mail', 'first_administrator')),
   user_id         uuid references users on delete cascade,
   email           text,
   organization_id uuid references organizations on delete cascade,
@@ -101,7 +100,7 @@ create index identity_passkeys_user on identity_passkeys (user_id);
 create table identity_passkey_challenges (
   id         uuid primary key,
   challenge  bytea not null,
-  purpose    text not null check (purpose in ('register', 'sign_in', 'second_factor', 'renew')),
+  purpose    text not null check (purpose in ('register', 'sign_in', 'second_factor')),
   user_id    uuid references users on delete cascade,
   expires_at timestamptz not null,
   used_at    timestamptz
@@ -118,7 +117,7 @@ create table identity_recovery_codes (
 -- Failed attempts by account and address, by the digest of what they are counted for.
 create table identity_throttle (
   key           bytea primary key,
-  failures      integer not null,
+  failures      double precision not null, -- forgiven little by little
   last_at       timestamptz not null,
   blocked_until timestamptz not null
 );

@@ -1,0 +1,1 @@
+"""Mail of the identity service: templates, a durable outbox, delivery by SMTP."""

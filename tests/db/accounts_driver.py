@@ -1,0 +1,58 @@
+"""Accounts on a real database, with cheap password hashes."""
+
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from argon2 import PasswordHasher
+
+from ragecho.identity.accounts import store
+from ragecho.identity.accounts.build import AccountServices, build_accounts
+from ragecho.identity.accounts.passwords import Passwords
+from ragecho.identity.accounts.settings import AccountSettings
+from ragecho.identity.accounts.sign_in import Browser
+from ragecho.identity.vault import Vault
+from ragecho.kernel.ids import UserId, uuid7
+from ragecho.platform.database import IDENTITY_ROLE, Database
+
+ISSUER = "http://127.0.0.1:8000/identity"
+PASSWORD = "plover quartz mimic 71"
+VAULT = Vault(b"a test's master key, 32 characters and more")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+
+
+def identity_database(owner_url: str) -> Database:
+    return Database(owner_url, role=IDENTITY_ROLE, pool_size=10)
+
+
+def services(database: Database, **settings: Any) -> AccountServices:
+    return build_accounts(
+        database,
+        VAULT,
+        issuer=ISSUER,
+        settings=AccountSettings(**settings),
+        outbox_page_url=f"{ISSUER}/outbox",
+        passwords=Passwords(hasher=CHEAP),
+    )
+
+
+def browser(ip: str | None = None, **more: Any) -> Browser:
+    """A browser at an address of its own, so that tests do not slow each other down."""
+    given = Browser(
+        ip=ip or f"2001:db8:{secrets.randbelow(65536):x}:{secrets.randbelow(65536):x}::1", user_agent="Test"
+    )
+    return replace(given, **more)
+
+
+def new_email() -> str:
+    return f"ada.{secrets.token_hex(6)}@example.com"
+
+
+async def make_account(accounts: AccountServices, *, password: str | None = PASSWORD) -> tuple[UserId, str]:
+    user_id, email = UserId(uuid7()), new_email()
+    hashed = await accounts.tools.passwords.hash(password) if password else None
+    async with accounts.tools.database.anonymous() as db:
+        assert await store.insert_account(db, user_id, email=email, name="Ada", is_verified=True)
+        if hashed:
+            await store.save_password(db, user_id, hashed)
+    return user_id, email
