@@ -23,7 +23,7 @@ from ragecho.engines.models.batching import usable_threads
 from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
 from ragecho.library import analysis, store_chunks, store_documents
-from ragecho.library.model import IndexedChunk, Version
+from ragecho.library.model import IndexedChunk, IndexedVersion, Version
 from ragecho.library.search import vector_literal
 from ragecho.platform.database import Database
 from ragecho.platform.embedded import running_server
@@ -139,18 +139,9 @@ async def _insert(session: Any, caller: Caller, space_id: Any, rows: list[Indexe
         owner_id=None,
         readers=[WORKSPACE_PRINCIPAL],
     )
-    await store_chunks.insert_chunks(
-        session,
-        caller,
-        version.document_id,
-        version.id,
-        space_id=space_id,
-        readers=[WORKSPACE_PRINCIPAL],
-        chunks=rows,
-    )
-    await store_chunks.finish_version(
-        session, caller, version.document_id, version.id, title=None, pages=None, chunks=len(rows)
-    )
+    indexed = IndexedVersion(version.document_id, version.id, (WORKSPACE_PRINCIPAL,), tuple(rows))
+    await store_chunks.insert_versions(session, caller, space_id=space_id, versions=[indexed])
+    await store_chunks.finish_versions(session, caller, [indexed])
 
 
 def analyze(url: str) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ragecho.engines.parsing import SandboxedParser
-from ragecho.engines.parsing.confine import confine
+from ragecho.engines.parsing.confine import confine, prepare_walls
 from ragecho.kernel.errors import ParseFailed, Unavailable
 from ragecho.kernel.parsed import BlockKind, ParsedDocument
 from ragecho.ports.parser import ParseLimits, Parser
@@ -243,7 +243,7 @@ def test_a_confined_process_has_no_network_and_starts_no_program_and_reads_no_fo
     if pid == 0:
         found = []
         try:
-            found.append(",".join(confine(ParseLimits())))
+            found.append(",".join(confine(ParseLimits(), prepare_walls())))
             for attempt in (socket.socket, lambda: os.execv("/bin/true", ["true"]), secret.read_text):
                 try:
                     attempt()

@@ -2,7 +2,6 @@
 
 from hashlib import sha256
 
-import numpy as np
 from tests.db.conftest import Tenant
 
 from ragecho.engines.fakes import FakeEmbedder
@@ -11,7 +10,8 @@ from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.ids import DocumentId, UserId, VersionId, uuid7
 from ragecho.kernel.passages import ChunkSpan
 from ragecho.library import store_chunks, store_documents
-from ragecho.library.model import Version
+from ragecho.library.model import IndexedVersion, Version
+from ragecho.library.search import vector_literal
 from ragecho.platform.database import Database, Session
 
 
@@ -62,17 +62,14 @@ async def index(
         spans.append(ChunkSpan(ordinal, position, position + len(text), text, (), 1, 10, text))
         position += len(text) + 2
     vectors = await embedder.embed_passages(list(texts))
-    await store_chunks.store_parsed(session, worker, version.id, content=whole, parsed="{}", parser_version="test")
+    await store_chunks.store_parsed(session, worker, {version.id: (whole, "{}", "test")})
     await store_chunks.delete_chunks(session, worker, version.document_id)
-    await store_chunks.insert_chunks(
-        session,
-        worker,
+    indexed = IndexedVersion(
         version.document_id,
         version.id,
-        space_id=tenant.space.id,
-        readers=readers,
-        chunks=analyse(worker.workspace_id, spans, np.asarray(vectors)),
+        readers,
+        tuple(analyse(worker.workspace_id, spans, [vector_literal(vector) for vector in vectors])),
+        pages=1,
     )
-    await store_chunks.finish_version(
-        session, worker, version.document_id, version.id, title=None, pages=1, chunks=len(texts)
-    )
+    await store_chunks.insert_versions(session, worker, space_id=tenant.space.id, versions=[indexed])
+    await store_chunks.finish_versions(session, worker, [indexed])

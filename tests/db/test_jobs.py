@@ -1,7 +1,7 @@
 """Jobs on a real queue: what becomes of them when handlers fail, workers vanish and people interfere."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from ragecho.platform.jobs.runner import JobRunner
 
 pytestmark = pytest.mark.anyio
 
-Handler = Callable[[Caller, Job], Awaitable[None]]
+Handler = Callable[[Caller, Job], Awaitable[None]]  # of one job
 
 
 class Desk:
@@ -52,8 +52,17 @@ class Desk:
         self.given_up.append(error["code"])
 
     @asynccontextmanager
-    async def working(self, handler: Handler) -> Any:
-        runner = JobRunner(self.database, {"test": handler}, give_up=self.give_up, concurrency=2)
+    async def working(self, handler: Handler, *, batch: int = 1) -> Any:
+        async def each(caller: Caller, batch: Sequence[Job]) -> dict[JobId, Exception]:
+            failures: dict[JobId, Exception] = {}
+            for job in batch:
+                try:
+                    await handler(caller, job)
+                except Exception as error:  # noqa: BLE001 - whatever the test raises
+                    failures[job.id] = error
+            return failures
+
+        runner = JobRunner(self.database, {"test": each}, give_up=self.give_up, concurrency=2, batch=batch)
         task = asyncio.create_task(runner.run(queues=("test",)))
         try:
             yield
@@ -180,3 +189,117 @@ async def test_a_cancelled_job_is_not_done(desk: Desk) -> None:
         await desk.until(other, "succeeded")
     assert done == [other]
     assert (await desk.get(cancelled)).status == "cancelled"
+
+
+async def run_batches(desk: Desk, count: int, *, batch: int) -> list[list[JobId]]:
+    """Enqueue `count` jobs at once and return how a runner of one job at a time took them."""
+    taken: list[list[JobId]] = []
+
+    async def handler(caller: Caller, claimed: Sequence[Job]) -> dict[JobId, Exception]:
+        taken.append([job.id for job in claimed])
+        async with desk.database.transaction(caller) as session:
+            await store.succeed(session, caller, [job.id for job in claimed])
+        return {}
+
+    wanted = []
+    async with desk.database.transaction(desk.caller) as session:
+        for _ in range(count):
+            wanted.append(await store.enqueue(session, desk.caller, kind="test", queue="test", size=10))
+    runner = JobRunner(desk.database, {"test": handler}, give_up=desk.give_up, concurrency=1, batch=batch)
+    task = asyncio.create_task(runner.run(queues=("test",)))
+    try:
+        for job_id in wanted:
+            await desk.until(job_id, "succeeded")
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return taken
+
+
+async def deliveries(desk: Desk) -> int:
+    async with desk.database.anonymous() as session:
+        left = await session.execute(
+            text("select count(*) from procrastinate_jobs where args ->> 'workspace_id' = :id"),
+            {"id": str(desk.caller.workspace_id)},
+        )
+        return int(left.scalar_one())
+
+
+async def test_small_jobs_are_taken_together_and_each_exactly_once(desk: Desk) -> None:
+    taken = await run_batches(desk, 10, batch=4)
+    assert [len(one) for one in taken] == [4, 4, 2]
+    assert len({job_id for one in taken for job_id in one}) == 10
+    assert await deliveries(desk) == 0
+
+
+async def test_large_jobs_are_taken_alone(desk: Desk) -> None:
+    async with desk.database.transaction(desk.caller) as session:
+        large = await store.enqueue(session, desk.caller, kind="test", size=store.SMALL_BYTES + 1)
+        small = await store.enqueue(session, desk.caller, kind="test", size=1)
+    for job_id in (large, small):
+        async with desk.database.transaction(desk.caller) as session:
+            assert [job.id for job in await store.claim(session, desk.caller, job_id, limit=8)] == [job_id]
+
+
+async def test_one_bad_job_does_not_take_its_batch_with_it(desk: Desk) -> None:
+    async def handler(_caller: Caller, job: Job) -> None:
+        if job.id == bad:
+            raise ParseFailed("encrypted", "The file needs a password.")
+        await finish(desk, job)
+
+    async with desk.database.transaction(desk.caller) as session:
+        bad, good, other = [
+            await store.enqueue(session, desk.caller, kind="test", queue="test", size=1) for _ in range(3)
+        ]
+    async with desk.working(handler, batch=8):
+        assert (await desk.until(bad, "failed", "succeeded")).status == "failed"
+        assert (await desk.until(good, "succeeded", "failed")).status == "succeeded"
+        assert (await desk.until(other, "succeeded", "failed")).status == "succeeded"
+
+
+async def test_a_batch_that_breaks_as_a_whole_is_tried_again_one_by_one(desk: Desk) -> None:
+    sizes: list[int] = []
+
+    async def handler(caller: Caller, claimed: Sequence[Job]) -> dict[JobId, Exception]:
+        sizes.append(len(claimed))
+        if len(claimed) > 1:
+            raise ZeroDivisionError
+        async with desk.database.transaction(caller) as session:
+            await store.succeed(session, caller, [job.id for job in claimed])
+        return {}
+
+    async with desk.database.transaction(desk.caller) as session:
+        wanted = [await store.enqueue(session, desk.caller, kind="test", queue="test", size=1) for _ in range(3)]
+    runner = JobRunner(desk.database, {"test": handler}, give_up=desk.give_up, concurrency=1, batch=8)
+    task = asyncio.create_task(runner.run(queues=("test",)))
+    try:
+        for job_id in wanted:
+            assert (await desk.until(job_id, "succeeded", "dead", "failed")).status == "succeeded"
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert sizes == [3, 1, 1, 1]
+    assert desk.given_up == []
+
+
+async def test_a_workspace_with_many_jobs_does_not_delay_one_with_few(
+    database: Database, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    large, small = tenant.worker(), other_tenant.worker()
+    async with database.transaction(large) as session:
+        many = [await store.enqueue(session, large, kind="test", queue="fair") for _ in range(50)]
+    async with database.transaction(small) as session:
+        few = [await store.enqueue(session, small, kind="test", queue="fair") for _ in range(3)]
+    async with database.anonymous() as session:
+        waiting = await session.execute(
+            text(
+                "select cast(args ->> 'job_id' as uuid) from procrastinate_jobs where queue_name = 'fair'"
+                " order by priority desc, id"
+            )
+        )
+        order = list(waiting.scalars())
+        await session.execute(text("delete from procrastinate_jobs where queue_name = 'fair'"))
+    assert max(order.index(job_id) for job_id in few) < 6
+    assert [job_id for job_id in order if job_id in set(many)] == many

@@ -1,37 +1,55 @@
-"""One document from bytes to answers: parse → chunk → embed → index. One transaction makes it visible."""
+"""Documents from bytes to answers: parse → chunk → embed → index. One transaction makes them visible.
+
+Small documents of one workspace come in batches and share their transactions; each fails alone.
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-
+from ragecho.ingest.progress import Progress
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.steps.analyse import analyse
 from ragecho.ingest.steps.chunk import chunk
+from ragecho.ingest.steps.embed import Embedded, cache_model, embed
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound, ParseFailed
-from ragecho.kernel.ids import VersionId
+from ragecho.kernel.ids import DocumentId, JobId, VersionId
 from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
 from ragecho.kernel.passages import ChunkSpan, EmbeddingSpace
 from ragecho.library import writing as library
-from ragecho.library.model import Version
+from ragecho.library.model import Document, IndexedVersion, Version
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import Job
-from ragecho.platform.telemetry import get_logger, span
-from ragecho.platform.telemetry.metrics import count_embedded, observe_ingest_stage
+from ragecho.platform.telemetry import attach, get_logger, span
+from ragecho.platform.telemetry.metrics import observe_ingest_stage
 from ragecho.ports.blobs import BlobStore
-from ragecho.ports.embedder import Embedder, Vectors
-from ragecho.ports.parser import Parser
+from ragecho.ports.embedder import Embedder
+from ragecho.ports.parser import Parser, ParseRequest
 
 log = get_logger(__name__)
 
-# A long document is embedded in pieces, so that its progress moves and short ones get their turn in between.
-PIECE_CHUNKS = 128
+# Parsing that took longer than this is kept at once, so that a crash in a later step does not cost it again.
+WORTH_KEEPING_SECONDS = 1.0
+# Chunking less than this takes about as long as handing it to a thread.
+IN_THREAD_CHARACTERS = 5_000
+Failures = dict[JobId, Exception]
+
+
+@dataclass(slots=True)
+class _Work:
+    """One document on its way."""
+
+    job: Job
+    version: Version
+    parsed: ParsedDocument
+    is_kept: bool
+    chunks: list[ChunkSpan]
 
 
 class IngestFlow:
@@ -54,86 +72,129 @@ class IngestFlow:
         self._space = space
         self._settings = settings
 
-    async def run(self, caller: Caller, job: Job) -> None:
-        """Process the job's version. Raises `ParseFailed` for a document that cannot be read; other errors are retried."""
+    async def run(self, caller: Caller, batch: Sequence[Job]) -> Mapping[JobId, Exception]:
+        """Process the jobs' versions and end those that succeed; return why the others did not.
+
+        `ParseFailed` is for a document that cannot be read; other errors are worth another attempt.
+        """
         started = time.perf_counter()
-        version = await self._begin(caller, job)
-        async with self._stage(caller, job, "parsing", 0.05):
-            parsed = await self._parsed(caller, version)
-        async with self._stage(caller, job, "chunking", 0.15):
-            title = parsed.title or PurePath(version.filename).stem
-            chunks = await asyncio.to_thread(self._chunk, parsed, title)
-        if not chunks:
-            raise ParseFailed("no_text", "The document holds no text that could be found later.")
-        async with self._stage(caller, job, "embedding", 0.2):
-            vectors = await self._embed(caller, job, chunks)
-        async with self._stage(caller, job, "indexing", 0.95):
-            await self._index(caller, job, version, parsed=parsed, chunks=chunks, vectors=vectors)
+        failures: Failures = {}
+        progress = Progress(self._database, caller, batch)
+        async with progress.reporting():
+            begun = await self._begin(caller, batch, failures)
+            works = await self._read(caller, begun, failures, progress)
+            if works:
+                ids = [work.job.id for work in works]
+                texts = [piece.embedded_text for work in works for piece in work.chunks]
+
+                async def advance(share: float) -> None:
+                    progress.at("embedding", 0.2 + 0.75 * share, ids)
+
+                with _stage("embedding"):
+                    embedded = await embed(self._database, caller, self._embedder, texts, advance=advance)
+                progress.at("indexing", 0.95, ids)
+                with _stage("indexing"):
+                    await self._index(caller, works, embedded)
         log.info(
-            "document.ready",
-            document_id=str(version.document_id),
-            chunks=len(chunks),
+            "documents.ready",
+            document_ids=[str(work.version.document_id) for work in works],
+            chunks=sum(len(work.chunks) for work in works),
+            failed=len(failures),
             duration_ms=round((time.perf_counter() - started) * 1e3),
         )
+        return failures
 
     async def give_up(self, session: Session, caller: Caller, job: Job, error: dict[str, Any]) -> None:
         """Mark the document of a job that ended without success; part of the transaction that ends the job."""
         if job.document_id is not None:
             await library.set_status(session, caller, job.document_id, status="failed", progress=0.0, error=error)
 
-    async def _begin(self, caller: Caller, job: Job) -> Version:
+    async def _begin(
+        self, caller: Caller, batch: Sequence[Job], failures: Failures
+    ) -> list[tuple[Job, Version, ParsedDocument | None]]:
+        """Return each job's version and, where an earlier attempt got as far, its parsed form."""
+        ids = [VersionId(job.version_id or job.id) for job in batch]
         async with self._database.transaction(caller) as session:
-            version = await library.get_version(session, caller, VersionId(job.version_id or job.id))
+            versions = {version.id: version for version in await library.begin_versions(session, caller, ids)}
+            stored = await library.load_parsed(session, caller, ids)
+        begun = []
+        for job, version_id in zip(batch, ids, strict=True):
+            version = versions.get(version_id)
             if version is None:
-                raise NotFound("The document was deleted.")
-            await library.set_status(
-                session, caller, version.document_id, status="processing", progress=0.01, error=None
-            )
-        return version
+                failures[job.id] = NotFound("The document was deleted.")
+                continue
+            parsed = from_json(*stored[version_id]) if version_id in stored else None
+            begun.append((job, version, parsed))
+        return begun
 
-    @asynccontextmanager
-    async def _stage(self, caller: Caller, job: Job, name: str, progress: float) -> AsyncIterator[None]:
+    async def _read(
+        self,
+        caller: Caller,
+        begun: Sequence[tuple[Job, Version, ParsedDocument | None]],
+        failures: Failures,
+        progress: Progress,
+    ) -> list[_Work]:
+        unread = [(job, version) for job, version, known in begun if known is None]
+        progress.at("parsing", 0.05, [job.id for job, _ in unread])
         started = time.perf_counter()
-        outcome = "error"
-        with span(f"ingest.{name}"):
-            await self._report(caller, job, name, progress)
-            try:
-                yield
-                outcome = "ok"
-            except ParseFailed as error:
-                outcome = error.reason
-                raise
-            finally:
-                observe_ingest_stage(name, time.perf_counter() - started, outcome=outcome)
+        fresh = await self._parse(caller, unread)
+        is_slow = time.perf_counter() - started > WORTH_KEEPING_SECONDS
+        if is_slow:
+            await self._keep(caller, unread, fresh)
+        progress.at("chunking", 0.15, [job.id for job, _, _ in begun])
+        works = []
+        for job, version, known in begun:
+            outcome = known or fresh[job.id]
+            # Each document's own trace goes on here, whichever batch it came into.
+            with attach(job.trace, name="ingest.read", job_id=str(job.id)):
+                try:
+                    if isinstance(outcome, Exception):
+                        raise outcome
+                    chunks = await self._chunked(version, outcome)
+                except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
+                    failures[job.id] = error
+                else:
+                    works.append(_Work(job, version, outcome, known is not None or is_slow, chunks))
+        return works
 
-    async def _report(self, caller: Caller, job: Job, stage: str, progress: float) -> None:
-        async with self._database.transaction(caller) as session:
-            await jobs.report(session, caller, job.id, stage=stage, progress=progress)
-            if job.document_id is not None:
-                await library.set_progress(session, caller, job.document_id, progress)
+    async def _parse(
+        self, caller: Caller, unread: Sequence[tuple[Job, Version]]
+    ) -> dict[JobId, ParsedDocument | Exception]:
+        found: dict[JobId, ParsedDocument | Exception] = {}
+        async with AsyncExitStack() as files:
+            requests: dict[JobId, ParseRequest] = {}
+            for job, version in unread:
+                try:
+                    path = await files.enter_async_context(self._blobs.local_path(caller.workspace_id, version.sha256))
+                except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
+                    found[job.id] = error
+                else:
+                    requests[job.id] = ParseRequest(path, version.filename, version.content_type)
+            with _stage("parsing"):
+                outcomes = await self._parser.parse_many(list(requests.values()), limits=self._settings.parse_limits())
+        return found | dict(zip(requests, outcomes, strict=True))
 
-    async def _parsed(self, caller: Caller, version: Version) -> ParsedDocument:
+    async def _keep(
+        self, caller: Caller, unread: Sequence[tuple[Job, Version]], fresh: Mapping[JobId, ParsedDocument | Exception]
+    ) -> None:
+        kept = {
+            version.id: _stored_form(parsed)
+            for job, version in unread
+            if isinstance(parsed := fresh[job.id], ParsedDocument)
+        }
         async with self._database.transaction(caller) as session:
-            stored = await library.load_parsed(session, caller, version.id)
-        if stored is not None:
-            return from_json(*stored)
-        async with self._blobs.local_path(caller.workspace_id, version.sha256) as path:
-            parsed = await self._parser.parse(
-                path,
-                filename=version.filename,
-                content_type=version.content_type,
-                limits=self._settings.parse_limits(),
-            )
-        async with self._database.transaction(caller) as session:
-            await library.store_parsed(
-                session,
-                caller,
-                version.id,
-                content=parsed.text,
-                parsed=to_json(parsed).decode(),
-                parser_version=parsed.parser_version,
-            )
-        return parsed
+            await library.store_parsed(session, caller, kept)
+
+    async def _chunked(self, version: Version, parsed: ParsedDocument) -> list[ChunkSpan]:
+        with _stage("chunking"):
+            title = parsed.title or PurePath(version.filename).stem
+            if len(parsed.text) > IN_THREAD_CHARACTERS:
+                chunks = await asyncio.to_thread(self._chunk, parsed, title)
+            else:
+                chunks = self._chunk(parsed, title)
+            if not chunks:
+                raise ParseFailed("no_text", "The document holds no text that could be found later.")
+        return chunks
 
     def _chunk(self, parsed: ParsedDocument, title: str) -> list[ChunkSpan]:
         return chunk(
@@ -144,50 +205,84 @@ class IngestFlow:
             overlap_tokens=self._settings.chunk_overlap_tokens,
         )
 
-    async def _embed(self, caller: Caller, job: Job, chunks: list[ChunkSpan]) -> Vectors:
-        pieces = []
-        for first in range(0, len(chunks), PIECE_CHUNKS):
-            if first:
-                await self._report(caller, job, "embedding", 0.2 + 0.75 * first / len(chunks))
-            texts = [piece.embedded_text for piece in chunks[first : first + PIECE_CHUNKS]]
-            pieces.append(await self._embedder.embed_passages(texts))
-            count_embedded(self._embedder.model, len(texts))
-        return np.concatenate(pieces)
-
-    async def _index(
-        self,
-        caller: Caller,
-        job: Job,
-        version: Version,
-        *,
-        parsed: ParsedDocument,
-        chunks: list[ChunkSpan],
-        vectors: Vectors,
-    ) -> None:
-        rows = await asyncio.to_thread(analyse, caller.workspace_id, chunks, vectors, parsed.pages)
+    async def _index(self, caller: Caller, works: Sequence[_Work], embedded: Embedded) -> None:
+        indexed = await asyncio.to_thread(_indexed, caller, works, embedded.vectors)
+        model = cache_model(self._embedder)
         async with self._database.transaction(caller) as session:
-            # Lock order everywhere: the index, the document, the job.
+            # Lock order everywhere: the index, the documents, the jobs.
             await library.lock_index(session, caller)
-            document = await library.get_document(session, caller, version.document_id, for_update=True)
-            if document is None or not await jobs.still_open(session, caller, job.id):
-                return
+            documents = await library.lock_documents(session, caller, [work.version.document_id for work in works])
+            still_open = await jobs.lock_open(session, caller, [work.job.id for work in works])
+            current = [
+                (work, version, documents[work.version.document_id])
+                for work, version in zip(works, indexed, strict=True)
+                if work.version.document_id in documents and work.job.id in still_open
+            ]
+            await self._write(session, caller, current)
+            await library.store_embeddings(session, caller, model, embedded.fresh)
+            await library.touch_embeddings(session, caller, model, embedded.reused)
+
+    async def _write(
+        self, session: Session, caller: Caller, current: Sequence[tuple[_Work, IndexedVersion, Document]]
+    ) -> None:
+        if not current:
+            return
+        kept = {work.version.id: _stored_form(work.parsed) for work, _, _ in current if not work.is_kept}
+        if kept:
+            await library.store_parsed(session, caller, kept)
+        for document in [document for _, _, document in current if document.chunks]:
             await library.delete_chunks(session, caller, document.id)
-            await library.insert_chunks(
-                session,
-                caller,
-                document.id,
-                version.id,
-                space_id=self._space.id,
-                readers=document.readers,
-                chunks=rows,
+        # Readers are taken now, under the documents' locks: they may have changed since the work began.
+        versions = [_readable_by(version, document) for _, version, document in current]
+        await library.insert_versions(session, caller, space_id=self._space.id, versions=versions)
+        await library.finish_versions(session, caller, versions)
+        await jobs.succeed(session, caller, [work.job.id for work, _, _ in current])
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    outcome = "error"
+    try:
+        with span(f"ingest.{name}"):
+            yield
+        outcome = "ok"
+    except ParseFailed as error:
+        outcome = error.reason
+        raise
+    finally:
+        observe_ingest_stage(name, time.perf_counter() - started, outcome=outcome)
+
+
+def _stored_form(parsed: ParsedDocument) -> tuple[str, str, str]:
+    return parsed.text, to_json(parsed).decode(), parsed.parser_version
+
+
+def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> list[IndexedVersion]:
+    found, first = [], 0
+    for work in works:
+        past = first + len(work.chunks)
+        rows = analyse(caller.workspace_id, work.chunks, vectors[first:past], work.parsed.pages)
+        found.append(
+            IndexedVersion(
+                DocumentId(work.version.document_id),
+                work.version.id,
+                (),
+                tuple(rows),
+                title=work.parsed.title,
+                pages=len(work.parsed.pages) or None,
             )
-            await library.finish_version(
-                session,
-                caller,
-                document.id,
-                version.id,
-                title=parsed.title,
-                pages=len(parsed.pages) or None,
-                chunks=len(rows),
-            )
-            await jobs.finish(session, caller, job.id, status="succeeded")
+        )
+        first = past
+    return found
+
+
+def _readable_by(version: IndexedVersion, document: Document) -> IndexedVersion:
+    return IndexedVersion(
+        version.document_id,
+        version.version_id,
+        document.readers,
+        version.chunks,
+        title=version.title,
+        pages=version.pages,
+    )

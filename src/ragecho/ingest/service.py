@@ -158,4 +158,11 @@ async def _granted(caller: Caller, session: Session, labels: Labels) -> set[str]
 
 
 async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:
-    return await jobs.enqueue(session, caller, kind=INGEST_JOB, document_id=version.document_id, version_id=version.id)
+    return await jobs.enqueue(
+        session,
+        caller,
+        kind=INGEST_JOB,
+        document_id=version.document_id,
+        version_id=version.id,
+        size=version.size_bytes,
+    )

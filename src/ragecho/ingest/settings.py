@@ -24,6 +24,10 @@ class IngestSettings(BaseSettings):
     parser_processes: int = Field(2, ge=1, description="Documents parsed at once by one worker.")
     worker_concurrency: int = Field(6, ge=1, description="Documents in the works at once in one worker.")
 
+    worker_batch: int = Field(
+        32, ge=1, le=256, description="Small documents of one workspace that one worker takes through together."
+    )
+
     def parse_limits(self) -> ParseLimits:
         """Return the limits of one parse."""
         return ParseLimits(

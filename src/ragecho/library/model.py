@@ -117,3 +117,15 @@ class IndexedChunk:
     page_breaks: tuple[int, ...] = ()
     terms: list[int] = field(default_factory=list)
     frequencies: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedVersion:
+    """A version with all that makes it findable, ready to be stored in one transaction with others."""
+
+    document_id: DocumentId
+    version_id: VersionId
+    readers: tuple[str, ...]
+    chunks: tuple[IndexedChunk, ...]
+    title: str | None = None
+    pages: int | None = None

@@ -1,7 +1,8 @@
 """SQL of the searchable pieces: all three tables, the term statistics and the document's row change in one transaction."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,35 +11,47 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
-from ragecho.library.model import IndexedChunk
+from ragecho.library.model import IndexedChunk, IndexedVersion
+from ragecho.platform.database import array_literal
 
 log = logging.getLogger(__name__)
 
 # Stored weights were made with an average length; they are made again when the real one has moved this far from it.
 LENGTH_DRIFT = 0.1
 
-INSERT_CHUNK = text("""
+# One statement per table, whatever the number of rows. Arrays of arrays travel as PostgreSQL's text form of the inner ones.
+INSERT_CHUNKS = text("""
     insert into chunks (workspace_id, id, document_id, version_id, space_id, readers, ordinal, start_offset, end_offset,
                         page, page_breaks, heading_path, tokens, sha256, text)
-    values (:workspace_id, :id, :document_id, :version_id, :space_id, :readers, :ordinal, :start, :end,
-            :page, :page_breaks, :heading_path, :tokens, :sha256, :text)""")
-INSERT_VECTOR = text("""
+    select :workspace_id, r.id, r.document_id, r.version_id, :space_id, cast(r.readers as text[]), r.ordinal, r.first, r.past,
+           r.page, cast(r.page_breaks as int[]), cast(r.heading_path as text[]), r.tokens, r.sha256, r.text
+    from unnest(cast(:id as uuid[]), cast(:document_id as uuid[]), cast(:version_id as uuid[]), cast(:readers as text[]),
+                cast(:ordinal as int[]), cast(:first as int[]), cast(:past as int[]), cast(:page as int[]),
+                cast(:page_breaks as text[]), cast(:heading_path as text[]), cast(:tokens as int[]),
+                cast(:sha256 as bytea[]), cast(:text as text[]))
+      as r (id, document_id, version_id, readers, ordinal, first, past, page, page_breaks, heading_path, tokens, sha256, text)""")
+INSERT_VECTORS = text("""
     insert into chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding)
-    values (:workspace_id, :id, :document_id, :space_id, :readers, cast(:embedding as halfvec))""")
+    select :workspace_id, r.id, r.document_id, :space_id, cast(r.readers as text[]), cast(r.embedding as halfvec)
+    from unnest(cast(:id as uuid[]), cast(:document_id as uuid[]), cast(:readers as text[]), cast(:embedding as text[]))
+      as r (id, document_id, readers, embedding)""")
 INSERT_TERMS = text("""
     insert into chunk_terms (workspace_id, chunk_id, document_id, space_id, readers, length, terms, frequencies, weights)
-    values (:workspace_id, :id, :document_id, :space_id, :readers, :length, :terms, :frequencies,
-            ragecho_bm25_weights(cast(:terms as int[]), cast(:frequencies as smallint[]), cast(:length as int), cast(:average_length as real)))""")
+    select :workspace_id, r.id, r.document_id, :space_id, cast(r.readers as text[]), r.length, t.terms, t.frequencies,
+           ragecho_bm25_weights(t.terms, t.frequencies, r.length, cast(:average_length as real))
+    from unnest(cast(:id as uuid[]), cast(:document_id as uuid[]), cast(:readers as text[]), cast(:length as int[]),
+                cast(:terms as text[]), cast(:frequencies as text[]))
+      as r (id, document_id, readers, length, terms, frequencies),
+      lateral (select cast(r.terms as int[]) as terms, cast(r.frequencies as smallint[]) as frequencies) t""")
 INSERTS = tuple(
-    (statement, tuple(statement.compile().params)) for statement in (INSERT_CHUNK, INSERT_VECTOR, INSERT_TERMS)
+    (statement, frozenset(statement.compile().params)) for statement in (INSERT_CHUNKS, INSERT_VECTORS, INSERT_TERMS)
 )
+ROWS_PER_STATEMENT = 500
 # Sorted, so that two transactions never wait for each other in a ring; the workspace's lock makes them follow anyway.
 COUNT_TERMS = text("""
     insert into term_frequencies as f (workspace_id, space_id, term, chunks)
-    select :workspace_id, :space_id, t.term, count(*)
-    from chunk_terms c, unnest(c.terms) as t (term)
-    where c.workspace_id = :workspace_id and c.document_id = any (:documents) and c.space_id = :space_id
-    group by t.term order by t.term
+    select :workspace_id, :space_id, t.term, t.chunks
+    from unnest(cast(:terms as int[]), cast(:counts as int[])) as t (term, chunks) order by t.term
     on conflict (workspace_id, space_id, term) do update set chunks = f.chunks + excluded.chunks""")
 DISCOUNT_TERMS = text("""
     with gone as (
@@ -82,55 +95,59 @@ async def readable_chunks(session: AsyncConnection, caller: Caller, chunk_ids: S
     return set(found.scalars())
 
 
-async def insert_chunks(
-    session: AsyncConnection,
-    caller: Caller,
-    document_id: DocumentId,
-    version_id: VersionId,
-    *,
-    space_id: UUID,
-    readers: Sequence[str],
-    chunks: Sequence[IndexedChunk],
+async def insert_versions(
+    session: AsyncConnection, caller: Caller, *, space_id: UUID, versions: Sequence[IndexedVersion]
 ) -> None:
-    """Store chunks, vectors and terms and count the terms. The caller holds the index lock."""
+    """Store chunks, vectors and terms of some versions and count the terms. The caller holds the index lock."""
+    chunks = [chunk for version in versions for chunk in version.chunks]
     if not chunks:
         return
     total_length = sum(chunk.length for chunk in chunks)
     average = await _grow_statistics(session, caller, space_id, added=len(chunks), length=total_length)
-    shared: dict[str, Any] = {
-        "workspace_id": caller.workspace_id,
-        "document_id": document_id,
-        "version_id": version_id,
-        "space_id": space_id,
-        "readers": list(readers),
-        "average_length": average,
-    }
-    rows = [
-        shared
-        | {
-            "id": chunk.id,
-            "ordinal": chunk.ordinal,
-            "start": chunk.start,
-            "end": chunk.end,
-            "page": chunk.page,
-            "page_breaks": list(chunk.page_breaks),
-            "heading_path": list(chunk.heading_path),
-            "tokens": chunk.tokens,
-            "sha256": chunk.sha256,
-            "text": chunk.text,
-            "embedding": chunk.embedding,
-            "length": chunk.length,
-            "terms": chunk.terms,
-            "frequencies": chunk.frequencies,
-        }
-        for chunk in chunks
-    ]
-    for statement, names in INSERTS:
-        await session.execute(statement, [{name: row[name] for name in names} for row in rows])
+    shared = {"workspace_id": caller.workspace_id, "space_id": space_id, "average_length": average}
+    rows = [_row(version, chunk) for version in versions for chunk in version.chunks]
+    for first in range(0, len(rows), ROWS_PER_STATEMENT):
+        piece = rows[first : first + ROWS_PER_STATEMENT]
+        columns = shared | {name: [row[name] for row in piece] for name in piece[0]}
+        for statement, names in INSERTS:
+            await session.execute(statement, {name: columns[name] for name in names})
+    counted = sorted(Counter(term for chunk in chunks for term in chunk.terms).items())
     await session.execute(
-        COUNT_TERMS, {"workspace_id": caller.workspace_id, "space_id": space_id, "documents": [document_id]}
+        COUNT_TERMS,
+        {
+            "workspace_id": caller.workspace_id,
+            "space_id": space_id,
+            "terms": [term for term, _ in counted],
+            "counts": [times for _, times in counted],
+        },
     )
     await _renew_weights_on_drift(session, caller, space_id)
+
+
+def _row(version: IndexedVersion, chunk: IndexedChunk) -> dict[str, Any]:
+    return {
+        "id": chunk.id,
+        "document_id": version.document_id,
+        "version_id": version.version_id,
+        "readers": array_literal(version.readers),
+        "ordinal": chunk.ordinal,
+        "first": chunk.start,
+        "past": chunk.end,
+        "page": chunk.page,
+        "page_breaks": _integers(chunk.page_breaks),
+        "heading_path": array_literal(chunk.heading_path),
+        "tokens": chunk.tokens,
+        "sha256": chunk.sha256,
+        "text": chunk.text,
+        "embedding": chunk.embedding,
+        "length": chunk.length,
+        "terms": _integers(chunk.terms),
+        "frequencies": _integers(chunk.frequencies),
+    }
+
+
+def _integers(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 async def delete_chunks(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> int:
@@ -183,55 +200,53 @@ async def relabel_chunks(
     )
 
 
-async def finish_version(
-    session: AsyncConnection,
-    caller: Caller,
-    document_id: DocumentId,
-    version_id: VersionId,
-    *,
-    title: str | None,
-    pages: int | None,
-    chunks: int,
-) -> None:
-    """Let a version answer from the commit on; the document takes over its name, size and digest."""
+FINISH_VERSIONS = text("""
+    with done as (
+      select * from unnest(cast(:document_ids as uuid[]), cast(:version_ids as uuid[]), cast(:titles as text[]),
+                           cast(:pages as int[]), cast(:chunks as int[])) as r (document_id, version_id, title, pages, chunks)
+    ), finished as (
+      update document_versions v set ready_at = now() from done
+      where v.workspace_id = :workspace_id and v.id = done.version_id
+    )
+    update documents d set status = 'ready', progress = 1, error = null, pages = done.pages, chunks = done.chunks,
+      title = coalesce(done.title, d.title), version = v.number, current_version_id = v.id, filename = v.filename,
+      content_type = v.content_type, size_bytes = v.size_bytes, sha256 = v.sha256, updated_at = now()
+    from done join document_versions v on v.workspace_id = :workspace_id and v.id = done.version_id
+    where d.workspace_id = :workspace_id and d.id = done.document_id""")
+
+
+async def finish_versions(session: AsyncConnection, caller: Caller, versions: Sequence[IndexedVersion]) -> None:
+    """Let versions answer from the commit on; their documents take over names, sizes and digests."""
     await session.execute(
-        text(
-            "update documents d set status = 'ready', progress = 1, error = null, pages = :pages, chunks = :chunks,"
-            " title = coalesce(:title, d.title), version = v.number, current_version_id = v.id, filename = v.filename,"
-            " content_type = v.content_type, size_bytes = v.size_bytes, sha256 = v.sha256, updated_at = now()"
-            " from document_versions v where d.workspace_id = :workspace_id and d.id = :id"
-            " and v.workspace_id = d.workspace_id and v.id = :version_id"
-        ),
+        FINISH_VERSIONS,
         {
             "workspace_id": caller.workspace_id,
-            "id": document_id,
-            "version_id": version_id,
-            "title": title,
-            "pages": pages,
-            "chunks": chunks,
+            "document_ids": [version.document_id for version in versions],
+            "version_ids": [version.version_id for version in versions],
+            "titles": [version.title for version in versions],
+            "pages": [version.pages for version in versions],
+            "chunks": [len(version.chunks) for version in versions],
         },
-    )
-    await session.execute(
-        text("update document_versions set ready_at = now() where workspace_id = :workspace_id and id = :id"),
-        {"workspace_id": caller.workspace_id, "id": version_id},
     )
 
 
 async def store_parsed(
-    session: AsyncConnection, caller: Caller, version_id: VersionId, *, content: str, parsed: str, parser_version: str
+    session: AsyncConnection, caller: Caller, versions: Mapping[VersionId, tuple[str, str, str]]
 ) -> None:
-    """Keep a version's text and structure, so that a later step can be repeated without parsing again."""
+    """Keep (text, structure as JSON, parser's version) of versions: a later step can be repeated without parsing again."""
     await session.execute(
         text(
-            "update document_versions set text = :text, parsed = cast(:parsed as jsonb), parser_version = :parser_version"
-            " where workspace_id = :workspace_id and id = :id"
+            "update document_versions v set text = r.text, parsed = cast(r.parsed as jsonb), parser_version = r.parser"
+            " from unnest(cast(:ids as uuid[]), cast(:texts as text[]), cast(:parsed as text[]), cast(:parsers as text[]))"
+            "   as r (id, text, parsed, parser)"
+            " where v.workspace_id = :workspace_id and v.id = r.id"
         ),
         {
             "workspace_id": caller.workspace_id,
-            "id": version_id,
-            "text": content,
-            "parsed": parsed,
-            "parser_version": parser_version,
+            "ids": list(versions),
+            "texts": [content for content, _, _ in versions.values()],
+            "parsed": [parsed for _, parsed, _ in versions.values()],
+            "parsers": [parser for _, _, parser in versions.values()],
         },
     )
 

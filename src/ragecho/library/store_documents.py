@@ -1,6 +1,6 @@
 """SQL of documents and their versions. Row-level security decides what is seen; the workspace is named all the same."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -241,11 +241,21 @@ async def set_status(
     )
 
 
-async def set_progress(session: AsyncConnection, caller: Caller, document_id: DocumentId, progress: float) -> None:
-    """Write how far processing is, 0 to 1."""
+async def set_progress(session: AsyncConnection, caller: Caller, shares: Mapping[DocumentId, float]) -> None:
+    """Write how far the processing of documents is, 0 to 1."""
+    ordered = sorted(shares.items())
     await session.execute(
-        text("update documents set progress = :progress where workspace_id = :workspace_id and id = :id"),
-        {"workspace_id": caller.workspace_id, "id": document_id, "progress": progress},
+        text(
+            "with locked as (select d.id, r.share from unnest(cast(:ids as uuid[]), cast(:shares as real[])) r (id, share)"
+            "   join documents d on d.workspace_id = :workspace_id and d.id = r.id order by d.id for update of d)"
+            " update documents d set progress = locked.share from locked"
+            " where d.workspace_id = :workspace_id and d.id = locked.id"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "ids": [document_id for document_id, _ in ordered],
+            "shares": [share for _, share in ordered],
+        },
     )
 
 
@@ -257,6 +267,36 @@ async def get_version(session: AsyncConnection, caller: Caller, version_id: Vers
     )
     row = found.mappings().first()
     return Version(**row) if row else None
+
+
+async def begin_versions(session: AsyncConnection, caller: Caller, version_ids: Sequence[VersionId]) -> list[Version]:
+    """Return the versions that still exist and mark their documents as being processed."""
+    found = await session.execute(
+        text(
+            f"with begun as (select {VERSION_COLUMNS} from document_versions"
+            "   where workspace_id = :workspace_id and id = any (:ids)),"
+            " marked as (update documents d set progress = 0.01, error = null, updated_at = now(),"
+            "   status = case when d.current_version_id is not null then 'ready' else 'processing' end"
+            "   from begun where d.workspace_id = :workspace_id and d.id = begun.document_id)"
+            f" select {VERSION_COLUMNS} from begun"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(version_ids)},
+    )
+    return [Version(**row) for row in found.mappings()]
+
+
+async def lock_documents(
+    session: AsyncConnection, caller: Caller, document_ids: Sequence[DocumentId]
+) -> dict[DocumentId, Document]:
+    """Return the documents that still exist, locked until the transaction ends."""
+    found = await session.execute(
+        text(
+            f"select {DOCUMENT_COLUMNS} from documents where workspace_id = :workspace_id and id = any (:ids)"
+            " order by id for update"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(document_ids)},
+    )
+    return {row["id"]: _document(row) for row in found.mappings()}
 
 
 async def latest_version(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> Version:
@@ -279,17 +319,18 @@ async def forget_parsed(session: AsyncConnection, caller: Caller, version_id: Ve
     )
 
 
-async def load_parsed(session: AsyncConnection, caller: Caller, version_id: VersionId) -> tuple[str, bytes] | None:
-    """Return text and structure (JSON) of a version that is parsed already, or None."""
+async def load_parsed(
+    session: AsyncConnection, caller: Caller, version_ids: Sequence[VersionId]
+) -> dict[VersionId, tuple[str, bytes]]:
+    """Return text and structure (JSON) of those versions that are parsed already."""
     found = await session.execute(
         text(
-            "select text, cast(parsed as text) as parsed from document_versions"
-            " where workspace_id = :workspace_id and id = :id and parser_version is not null"
+            "select id, text, cast(parsed as text) as parsed from document_versions"
+            " where workspace_id = :workspace_id and id = any (:ids) and parser_version is not null"
         ),
-        {"workspace_id": caller.workspace_id, "id": version_id},
+        {"workspace_id": caller.workspace_id, "ids": list(version_ids)},
     )
-    row = found.mappings().first()
-    return (row["text"], row["parsed"].encode()) if row else None
+    return {row["id"]: (row["text"], row["parsed"].encode()) for row in found.mappings()}
 
 
 async def list_contents(session: AsyncConnection, caller: Caller, document_id: DocumentId) -> set[str]:

@@ -1,9 +1,11 @@
 """Port: bytes of a file to the internal form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument
 
 
@@ -19,6 +21,15 @@ class ParseLimits:
     characters: int = 20_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class ParseRequest:
+    """A file to read. `filename` and `content_type` are hints of the uploader, never trusted."""
+
+    path: Path
+    filename: str
+    content_type: str | None = None
+
+
 class Parser(Protocol):
     """Reads a file of any supported type. Raises `ParseFailed`; a bad file never harms the process that asks."""
 
@@ -26,4 +37,10 @@ class Parser(Protocol):
         self, path: Path, *, filename: str, content_type: str | None, limits: ParseLimits
     ) -> ParsedDocument:
         """Return the parsed document. `filename` and `content_type` are hints of the uploader, never trusted."""
+        ...
+
+    async def parse_many(
+        self, files: Sequence[ParseRequest], *, limits: ParseLimits
+    ) -> list[ParsedDocument | ParseFailed]:
+        """Return for each file, in order, what `parse` would return or raise. For small files of one tenant."""
         ...

@@ -35,9 +35,14 @@ def run(settings: Settings, queues: tuple[str, ...] | None = None) -> int:
 
 async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
     loop = asyncio.get_running_loop()
+    settings_of_ingest = IngestSettings()
     async with ingest_flow(settings) as (database, flow):
         runner = JobRunner(
-            database, {INGEST_JOB: flow.run}, give_up=flow.give_up, concurrency=IngestSettings().worker_concurrency
+            database,
+            {INGEST_JOB: flow.run},
+            give_up=flow.give_up,
+            concurrency=settings_of_ingest.worker_concurrency,
+            batch=settings_of_ingest.worker_batch,
         )
         work = asyncio.create_task(runner.run(queues=queues, on_ready=_announce))
 

@@ -11,16 +11,18 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
 import orjson
 
-from ragecho.engines.parsing.confine import confine, die_with_parent
+from ragecho.engines.parsing.confine import Walls, confine, die_with_parent, prepare_walls
 from ragecho.ports.parser import ParseLimits
 
 MESSAGE_BYTES = 64 * 1024
 _STDERR_BYTES = 4096
+# In one child; with the result and the usual ones they stay far below the limit of open files.
+MOST_FILES = 32
 
 
 @dataclass(slots=True)
@@ -37,9 +39,10 @@ def main() -> None:
     from ragecho.engines.parsing import formats
 
     formats.preload()
+    walls = prepare_walls()
     gc.collect()
     gc.freeze()  # keeps collections in the children from copying the pages they share
-    _Zygote(channel).serve()
+    _Zygote(channel, walls).serve()
 
 
 def _preload(module: str) -> None:
@@ -48,8 +51,9 @@ def _preload(module: str) -> None:
 
 
 class _Zygote:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, walls: Walls) -> None:
         self._channel = channel
+        self._walls = walls
         self._children: dict[int, _Child] = {}
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -68,7 +72,7 @@ class _Zygote:
                     os.read(self._wake_reader, 4096)
                 self._reap()
             if self._channel in readable:
-                message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, 2)
+                message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, MOST_FILES + 1)
                 if not message:
                     return
                 self._handle(orjson.loads(message), descriptors)
@@ -86,7 +90,7 @@ class _Zygote:
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(message, descriptors, stderr, zygote)
+            _child(message, descriptors, stderr, zygote, self._walls)
         for descriptor in descriptors:
             os.close(descriptor)
         self._children[pid] = _Child(message["request"], stderr)
@@ -129,7 +133,7 @@ class _Zygote:
             os._exit(0)  # nobody is there any more; the children die with this process
 
 
-def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote: int) -> NoReturn:
+def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote: int, walls: Walls) -> NoReturn:
     """Parse one document and end the process, whatever happens."""
     code = 70
     try:
@@ -137,29 +141,43 @@ def _child(message: dict[str, Any], descriptors: list[int], stderr: int, zygote:
         die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        document, result = _only_descriptors(descriptors, stderr)
+        *documents, result, walls = _only_descriptors(descriptors, stderr, walls)
         limits = ParseLimits(**{f.name: message["limits"][f.name] for f in fields(ParseLimits)})
-        confine(limits)
-        from ragecho.engines.parsing.formats import answer
+        confine(limits, walls)
+        from ragecho.engines.parsing.formats import answer, answers
 
-        payload = answer(document, message, limits)
-        view = memoryview(payload)
-        while view:
-            view = view[os.write(result, view) :]
+        gc.disable()  # whatever it would find goes with the process
+        if "files" in message:
+            for payload in answers(documents, message, limits):
+                _write(result, len(payload).to_bytes(8))
+                _write(result, payload)
+        else:
+            _write(result, answer(documents[0], message, limits))
         code = 0
     finally:
         # Not sys.exit: the libraries' threads and destructors may hang or crash when the interpreter ends.
         os._exit(code)
 
 
-def _only_descriptors(descriptors: list[int], stderr: int) -> tuple[int, int]:
-    """Keep the document, the result and an empty standard input and output; close the rest, the channel included."""
+def _write(descriptor: int, payload: bytes) -> None:
+    view = memoryview(payload)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _only_descriptors(descriptors: list[int], stderr: int, walls: Walls) -> tuple[Any, ...]:
+    """Keep documents, result, file rules and an empty standard input and output; close the rest.
+
+    Return the documents' numbers, the result's, and the walls.
+    """
     null = os.open(os.devnull, os.O_RDWR)
-    high = [os.dup2(one, 100 + index) for index, one in enumerate((null, null, stderr, *descriptors))]
+    rules = [] if walls.ruleset is None else [walls.ruleset]
+    high = [os.dup2(one, 100 + index) for index, one in enumerate((null, null, stderr, *descriptors, *rules))]
     for index, one in enumerate(high):
         os.dup2(one, index)
     os.closerange(len(high), 4096)
-    return 3, 4
+    kept = range(3, 3 + len(descriptors))
+    return *kept, replace(walls, ruleset=kept.stop if rules else None)
 
 
 if __name__ == "__main__":

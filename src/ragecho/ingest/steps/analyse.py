@@ -3,27 +3,23 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-import numpy as np
-
 from ragecho.kernel.ids import ChunkId, WorkspaceId, uuid7
 from ragecho.kernel.parsed import Page
 from ragecho.kernel.passages import ChunkSpan
 from ragecho.library import analysis
 from ragecho.library.model import IndexedChunk
-from ragecho.library.search import vector_literal
-from ragecho.ports.embedder import Vectors
 
 
 def analyse(
-    workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Vectors, pages: Sequence[Page] = ()
+    workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Sequence[str], pages: Sequence[Page] = ()
 ) -> list[IndexedChunk]:
-    """Return one row per chunk. The lexical side indexes what was embedded: title and headings are findable words."""
+    """Return one row per chunk; `vectors` are in pgvector's text form. The lexical side indexes what was embedded: title and headings are findable words."""
     if len(chunks) != len(vectors):
         # Fewer vectors than chunks would be a silent loss; it has been one elsewhere.
         raise AssertionError(f"{len(chunks)} chunks but {len(vectors)} vectors")
     ids = analysis.TermIds(workspace_id)
     rows = []
-    for chunk, vector in zip(chunks, np.asarray(vectors), strict=True):
+    for chunk, vector in zip(chunks, vectors, strict=True):
         terms = ids.of(analysis.terms_of(chunk.embedded_text))
         distinct, frequencies = analysis.count(terms)
         rows.append(
@@ -38,7 +34,7 @@ def analyse(
                 tokens=chunk.tokens,
                 sha256=sha256(chunk.text.encode()).digest(),
                 text=chunk.text,
-                embedding=vector_literal(vector),
+                embedding=vector,
                 length=len(terms),
                 terms=distinct,
                 frequencies=frequencies,

@@ -6,7 +6,7 @@
 from sqlalchemy import RowMapping as Row
 from sqlalchemy.ext.asyncio import AsyncConnection as Session
 
-from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, Query, driver_url
+from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, Query, array_literal, driver_url
 from ragecho.platform.database.migrate import allow_login, current_revision, upgrade
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Session",
     "allow_login",
+    "array_literal",
     "current_revision",
     "driver_url",
     "upgrade",

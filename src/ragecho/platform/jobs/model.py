@@ -12,7 +12,10 @@ OPEN_STATUSES = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of background work. `error` holds `code`, `reason` and `message`; `progress` runs from 0 to 1."""
+    """One piece of background work. `error` holds `code`, `reason` and `message`; `progress` runs from 0 to 1.
+
+    `queue_job_id` is its delivery in the queue.
+    """
 
     id: JobId
     organization_id: OrganizationId
@@ -30,6 +33,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    queue_job_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -31,20 +31,31 @@ BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
 # What trying again cannot change.
 PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
 
-Handler = Callable[[Caller, Job], Awaitable[None]]
+# Ends the jobs that succeed in its own transaction and returns why the others did not; what it raises, all failed of.
+Handler = Callable[[Caller, Sequence[Job]], Awaitable[Mapping[JobId, Exception]]]
 GiveUp = Callable[[Session, Caller, Job, dict[str, Any]], Awaitable[None]]
 
 
 class JobRunner:
-    """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good."""
+    """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good.
+
+    Up to `batch` small jobs of one workspace are handled together.
+    """
 
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], *, give_up: GiveUp, concurrency: int = 4
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        *,
+        give_up: GiveUp,
+        concurrency: int = 4,
+        batch: int = 1,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._give_up = give_up
         self._concurrency = concurrency
+        self._batch = batch
         self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
         self._app.task(name=store.TASK)(self._deliver)
 
@@ -84,45 +95,78 @@ class JobRunner:
         bind_caller(workspace_id=workspace_id, user_id=None)
         try:
             async with self._database.transaction(caller) as session:
-                job = await store.claim(session, caller, JobId(UUID(job_id)))
-            if job is None:
+                claimed = await store.claim(session, caller, JobId(UUID(job_id)), limit=self._batch)
+            if not claimed:
                 return
-            with attach(job.trace), span("job", job_kind=job.kind, job_id=job_id):
-                await self._attempt(caller, job)
+            first, *others = claimed
+            with attach(first.trace), span("job", job_kind=first.kind, job_id=job_id, jobs=len(claimed)):
+                try:
+                    await self._attempt(caller, claimed)
+                finally:
+                    await asyncio.shield(self._let_go(others))
         except WorkspaceArchived:
             # Archiving has put the job back to its start; restoring the workspace hands it out again (store.deliver_open).
             log.info("job.parked", job_id=job_id)
 
-    async def _attempt(self, caller: Caller, job: Job) -> None:
-        if job.attempts > job.max_attempts:
-            # It was claimed as often as allowed and never ended: it takes its worker down with it.
-            await self._end(caller, job, "dead", _error("crashed", "Its worker died each time. See the worker's log."))
+    async def _let_go(self, others: Sequence[Job]) -> None:
+        # The queue ends the delivery that brought us here; those of the others are ours to end.
+        if others:
+            async with self._database.anonymous() as session:
+                await store.drop_deliveries(session, others)
+
+    async def _attempt(self, caller: Caller, claimed: Sequence[Job]) -> None:
+        doable = []
+        for job in claimed:
+            if job.attempts > job.max_attempts:
+                # It was claimed as often as allowed and never ended: it takes its worker down with it.
+                message = "Its worker died each time. See the worker's log."
+                await self._end(caller, job, "dead", _error("crashed", message))
+            else:
+                doable.append(job)
+        if not doable:
             return
         try:
-            await self._handlers[job.kind](caller, job)
+            failures = await self._handlers[doable[0].kind](caller, doable)
         except asyncio.CancelledError:
             # The worker stops; another one takes over at once instead of after the missing heartbeat is noticed.
             with suppress(WorkspaceArchived):
-                await asyncio.shield(self._put_back(caller, job, None, delay_seconds=0))
+                await asyncio.shield(self._put_all_back(caller, doable))
             raise
         except WorkspaceArchived:
             raise
-        except PERMANENT as error:
+        except Exception as error:
+            if len(doable) > 1:
+                # It may be the fault of one of them: from the second attempt on each is on its own.
+                log.exception("jobs.batch_failed", kind=doable[0].kind, jobs=len(doable))
+                await self._put_all_back(caller, doable)
+                return
+            failures = {doable[0].id: error}
+        for job in doable:
+            failure = failures.get(job.id)
+            if failure is None:
+                count_job(job.kind, "succeeded")
+            elif isinstance(failure, WorkspaceArchived):
+                log.info("job.parked", job_id=str(job.id))
+            else:
+                await self._fail(caller, job, failure)
+
+    async def _fail(self, caller: Caller, job: Job, error: Exception) -> None:
+        if isinstance(error, PERMANENT):
             reason = error.reason if isinstance(error, ParseFailed) else error.code
             await self._end(caller, job, "failed", _error(reason, error.message))
-        except Exception as error:
-            log.exception("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts)
-            message = (
-                error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
-            )
-            details = _error(error.code if isinstance(error, EchoError) else "internal_error", message)
-            if job.attempts >= job.max_attempts:
-                await self._end(caller, job, "dead", details)
-                return
-            delay = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
-            await self._put_back(caller, job, details, delay_seconds=delay)
-        else:
-            count_job(job.kind, "succeeded")
+            return
+        log.error("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts, exc_info=error)
+        message = error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
+        details = _error(error.code if isinstance(error, EchoError) else "internal_error", message)
+        if job.attempts >= job.max_attempts:
+            await self._end(caller, job, "dead", details)
+            return
+        delay = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
+        await self._put_back(caller, job, details, delay_seconds=delay)
+
+    async def _put_all_back(self, caller: Caller, claimed: Sequence[Job]) -> None:
+        for job in claimed:
+            await self._put_back(caller, job, None, delay_seconds=0)
 
     async def _put_back(self, caller: Caller, job: Job, error: dict[str, Any] | None, *, delay_seconds: float) -> None:
         count_job(job.kind, "retried")

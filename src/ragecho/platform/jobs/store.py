@@ -1,6 +1,6 @@
 """SQL of jobs. Enqueuing happens in the transaction that makes the work necessary: both commit, or neither."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,14 +14,45 @@ from ragecho.platform.telemetry import inject
 
 COLUMNS = (
     "id, organization_id, workspace_id, kind, document_id, version_id, status, stage, progress, attempts, max_attempts,"
-    " error, trace, created_at, started_at, finished_at"
+    " error, trace, created_at, started_at, finished_at, queue_job_id"
 )
 TASK = "ragecho.run_job"
 
 DEFER = text("""
-    update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, :priority, null, null,
+    update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, -turn, null, null,
       cast(:args as jsonb), now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]
     where workspace_id = :workspace_id and id = :id""")
+# Start-time fair queueing: a job's turn comes one after its workspace's newest open job, and not before the queue's own
+# time, which is the turn it serves now. A workspace with 10 000 documents waiting does not delay one that brings three.
+TAKE_TURN = """
+    greatest(
+      coalesce((select turn + 1 from (select turn, status from jobs where workspace_id = :workspace_id
+                order by created_at desc, id desc limit 1) newest where status = any (:open)), 0),
+      coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' order by q.priority desc, q.id limit 1), 0))"""
+# Done several at a time: first attempts on little input. Others wait for nobody and delay nobody.
+SMALL_BYTES = 256 * 1024
+CLAIM = text(f"""
+    with delivered as (
+      select id, kind, queue_job_id, attempts = 0 and size <= :small as is_small from jobs
+      where workspace_id = :workspace_id and id = :id and status = any (:open) for update
+    ), waiting as (
+      select j.queue_job_id from jobs j join delivered d on j.kind = d.kind and d.is_small
+      where j.workspace_id = :workspace_id and j.status = 'queued' and j.attempts = 0 and j.size <= :small and j.id <> d.id
+      order by j.created_at, j.id limit :others for update of j skip locked
+    ), free as (
+      select q.id from procrastinate_jobs q join waiting w on w.queue_job_id = q.id
+      where q.status = 'todo' for update of q skip locked
+    ), taken as (
+      -- Held by the same worker as the delivered one: if it dies, all are handed out again, one by one.
+      update procrastinate_jobs q set status = 'doing',
+        worker_id = (select p.worker_id from procrastinate_jobs p join delivered d on p.id = d.queue_job_id)
+      from free where q.id = free.id returning q.id
+    )
+    update jobs j set status = 'running', attempts = j.attempts + 1, started_at = coalesce(j.started_at, now()),
+      finished_at = null
+    where j.workspace_id = :workspace_id
+      and (j.id in (select id from delivered) or j.queue_job_id in (select id from taken))
+    returning {COLUMNS}""")
 
 
 async def enqueue(
@@ -32,14 +63,15 @@ async def enqueue(
     document_id: DocumentId | None = None,
     version_id: VersionId | None = None,
     queue: str = "ingest",
-    priority: int = 0,
+    size: int = 0,
 ) -> JobId:
-    """Create a job and hand it to the queue; workers see it when the transaction commits."""
+    """Create a job and hand it to the queue; workers see it when the transaction commits. `size` is in bytes of input."""
     job_id = JobId(uuid7())
     await session.execute(
         text(
-            "insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace)"
-            " values (:workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb))"
+            "insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, turn)"
+            " values (:workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id,"
+            f" cast(:trace as jsonb), :size, {TAKE_TURN})"
         ),
         {
             "workspace_id": caller.workspace_id,
@@ -50,22 +82,21 @@ async def enqueue(
             "document_id": document_id,
             "version_id": version_id,
             "trace": orjson.dumps(inject()).decode(),
+            "size": size,
+            "open": list(OPEN_STATUSES),
         },
     )
-    await deliver(session, caller, job_id, priority=priority)
+    await deliver(session, caller, job_id)
     return job_id
 
 
-async def deliver(
-    session: AsyncConnection, caller: Caller, job_id: JobId, *, priority: int = 0, delay_seconds: float = 0.0
-) -> None:
+async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, delay_seconds: float = 0.0) -> None:
     """Hand an existing job to its queue (again), not before `delay_seconds` from now."""
     args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
     await session.execute(
         DEFER,
         {
             "task": TASK,
-            "priority": priority,
             "args": orjson.dumps(args).decode(),
             "delay_seconds": delay_seconds,
             "workspace_id": caller.workspace_id,
@@ -74,18 +105,54 @@ async def deliver(
     )
 
 
-async def claim(session: AsyncConnection, caller: Caller, job_id: JobId) -> Job | None:
-    """Start an open job: one more attempt. None when it is gone, cancelled or done: there is nothing to do then."""
+async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limit: int = 1) -> list[Job]:
+    """Start an open job, one more attempt, and with a small one up to `limit` - 1 others of its kind and workspace.
+
+    The delivered job comes first. Empty when it is gone, cancelled or done: there is nothing to do then.
+    """
+    found = await session.execute(
+        CLAIM,
+        {
+            "workspace_id": caller.workspace_id,
+            "id": job_id,
+            "open": list(OPEN_STATUSES),
+            "small": SMALL_BYTES,
+            "others": limit - 1,
+        },
+    )
+    claimed = [_job(row) for row in found.mappings()]
+    return sorted(claimed, key=lambda job: (job.id != job_id, job.id))
+
+
+async def drop_deliveries(session: AsyncConnection, claimed: Sequence[Job]) -> None:
+    """Take from the queue what was claimed along with another delivery and has ended, or was handed out again."""
+    await session.execute(
+        text("delete from procrastinate_jobs where id = any (:ids) and task_name = :task"),
+        {"ids": [job.queue_job_id for job in claimed if job.queue_job_id is not None], "task": TASK},
+    )
+
+
+async def lock_open(session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId]) -> set[JobId]:
+    """Return which of the jobs still want doing, and lock them so that nobody cancels them before this commits."""
     found = await session.execute(
         text(
-            "update jobs set status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now()),"
-            " finished_at = null where workspace_id = :workspace_id and id = :id and status = any (:open)"
-            f" returning {COLUMNS}"
+            "select id from jobs where workspace_id = :workspace_id and id = any (:ids) and status = any (:open)"
+            " order by id for update"
         ),
-        {"workspace_id": caller.workspace_id, "id": job_id, "open": list(OPEN_STATUSES)},
+        {"workspace_id": caller.workspace_id, "ids": list(job_ids), "open": list(OPEN_STATUSES)},
     )
-    row = found.mappings().first()
-    return _job(row) if row else None
+    return set(found.scalars())
+
+
+async def succeed(session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId]) -> None:
+    """End jobs that did what they were for."""
+    await session.execute(
+        text(
+            "update jobs set status = 'succeeded', error = null, progress = 1, finished_at = now()"
+            " where workspace_id = :workspace_id and id = any (:ids)"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(job_ids)},
+    )
 
 
 async def still_open(session: AsyncConnection, caller: Caller, job_id: JobId) -> bool:
@@ -97,14 +164,23 @@ async def still_open(session: AsyncConnection, caller: Caller, job_id: JobId) ->
     return found.scalar_one_or_none() in OPEN_STATUSES
 
 
-async def report(session: AsyncConnection, caller: Caller, job_id: JobId, *, stage: str, progress: float) -> None:
-    """Write how far a running job is."""
+async def report(session: AsyncConnection, caller: Caller, stages: Mapping[JobId, tuple[str, float]]) -> None:
+    """Write the stage and share (0 to 1) of running jobs."""
+    ordered = sorted(stages.items())
     await session.execute(
         text(
-            "update jobs set stage = :stage, progress = :progress"
-            " where workspace_id = :workspace_id and id = :id and status = 'running'"
+            "with locked as (select j.id, r.stage, r.share from unnest(cast(:ids as uuid[]), cast(:stages as text[]),"
+            "   cast(:shares as real[])) r (id, stage, share) join jobs j on j.workspace_id = :workspace_id and j.id = r.id"
+            "   where j.status = 'running' order by j.id for update of j)"
+            " update jobs j set stage = locked.stage, progress = locked.share from locked"
+            " where j.workspace_id = :workspace_id and j.id = locked.id"
         ),
-        {"workspace_id": caller.workspace_id, "id": job_id, "stage": stage, "progress": progress},
+        {
+            "workspace_id": caller.workspace_id,
+            "ids": [job_id for job_id, _ in ordered],
+            "stages": [stage for _, (stage, _) in ordered],
+            "shares": [share for _, (_, share) in ordered],
+        },
     )
 
 
@@ -213,7 +289,7 @@ async def deliver_open(session: AsyncConnection, workspace_id: WorkspaceId) -> N
     """Hand the workspace's open jobs to the queue again; part of restoring it. See `park_open`."""
     await session.execute(
         text("""
-            update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, 0, null, null,
+            update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, -turn, null, null,
               jsonb_build_object('job_id', id, 'organization_id', organization_id, 'workspace_id', workspace_id),
               now())::procrastinate_job_to_defer_v1]))[1]
             where workspace_id = :workspace_id and status = any (:open)"""),

@@ -111,6 +111,6 @@ def observe_model_call(
     MODEL_COST.labels(model).inc(cost_usd)
 
 
-def count_cache_lookup(cache: str, *, is_hit: bool) -> None:
-    """Count one lookup of a named cache."""
-    CACHE_LOOKUPS.labels(cache, "hit" if is_hit else "miss").inc()
+def count_cache_lookup(cache: str, *, is_hit: bool, times: int = 1) -> None:
+    """Count lookups of a named cache."""
+    CACHE_LOOKUPS.labels(cache, "hit" if is_hit else "miss").inc(times)

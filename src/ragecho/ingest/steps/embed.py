@@ -1,0 +1,54 @@
+"""Texts to vectors: what this organisation has embedded before is looked up, the rest is embedded."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from ragecho.kernel.caller import Caller
+from ragecho.library import writing as library
+from ragecho.library.search import vector_literal
+from ragecho.platform.database import Database
+from ragecho.platform.telemetry.metrics import count_cache_lookup, count_embedded
+from ragecho.ports.embedder import Embedder
+
+# A long document is embedded in pieces, so that its progress moves and short ones get their turn in between.
+PIECE_CHUNKS = 128
+CACHE = "embeddings"
+
+Advance = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors in pgvector's text form, in the order of the texts. `fresh` are those to keep, `reused` those found, by digest."""
+
+    vectors: list[str]
+    fresh: dict[bytes, str] = field(default_factory=dict)
+    reused: list[bytes] = field(default_factory=list)
+
+
+def cache_model(embedder: Embedder) -> str:
+    """Return the name that embeddings are kept under: vectors of another revision are other vectors."""
+    return f"{embedder.model}@{embedder.revision}"
+
+
+async def embed(
+    database: Database, caller: Caller, embedder: Embedder, texts: Sequence[str], *, advance: Advance
+) -> Embedded:
+    """Return a vector for every text. `advance` is told the share that is done, 0 to 1."""
+    digests = [sha256(text.encode()).digest() for text in texts]
+    async with database.transaction(caller) as session:
+        known = await library.load_embeddings(session, caller, cache_model(embedder), list(set(digests)))
+    missing = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
+    count_cache_lookup(CACHE, is_hit=True, times=len(known))
+    count_cache_lookup(CACHE, is_hit=False, times=len(missing))
+    fresh: dict[bytes, str] = {}
+    wanted = list(missing.items())
+    for first in range(0, len(wanted), PIECE_CHUNKS):
+        await advance(first / len(wanted))
+        piece = wanted[first : first + PIECE_CHUNKS]
+        vectors = await embedder.embed_passages([text for _, text in piece])
+        count_embedded(embedder.model, len(piece))
+        fresh |= {digest: vector_literal(vector) for (digest, _), vector in zip(piece, vectors, strict=True)}
+    found = known | fresh
+    return Embedded([found[digest] for digest in digests], fresh, list(known))

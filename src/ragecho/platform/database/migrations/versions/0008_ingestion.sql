@@ -1,0 +1,22 @@
+-- Ingestion at scale: embeddings are kept by content, jobs know their size and their turn.
+
+-- `size` is about how many bytes there are to work on: small jobs are done several at a time. `turn` is the start tag of
+-- start-time fair queueing (Goyal, Vin, Cheng 1996): the queue serves the lowest one.
+alter table jobs add column size bigint not null default 0, add column turn bigint not null default 0;
+
+-- The embedding of a text by a model, so that the same words are embedded once: files that are uploaded again, moved to
+-- another workspace, or changed in one paragraph. Per organisation: whether a text is known here says nothing about others.
+create table embedding_cache (
+  organization_id uuid not null references organizations on delete cascade,
+  model           text not null, -- name and revision
+  digest          bytea not null, -- SHA-256 of the embedded text
+  embedding       halfvec not null,
+  used_on         date not null default current_date,
+  primary key (organization_id, model, digest)
+);
+create index embedding_cache_age on embedding_cache (used_on);
+alter table embedding_cache enable row level security, force row level security;
+create policy tenant on embedding_cache to ragecho_app
+  using (organization_id = (select ragecho_organization()))
+  with check (organization_id = (select ragecho_organization()));
+grant select, insert, update, delete on embedding_cache to ragecho_app;
