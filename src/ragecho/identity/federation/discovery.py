@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from authlib.oidc.discovery import get_well_known_url  # type: ignore[import-untyped]  # ships no types
+from authlib.oidc.discovery import get_well_known_url
 
 from ragecho.identity.federation.errors import Fault, FederationFailed
 from ragecho.kernel.errors import EchoError

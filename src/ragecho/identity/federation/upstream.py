@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from authlib.oauth2.auth import ClientAuth  # type: ignore[import-untyped]  # ships no types
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request  # type: ignore[import-untyped]  # ships no types
-from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]  # ships no types
-from authlib.oidc.core import CodeIDToken  # type: ignore[import-untyped]  # ships no types
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from authlib.oidc.core import CodeIDToken
 from joserfc import jws, jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey, import_key
