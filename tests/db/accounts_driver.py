@@ -28,11 +28,11 @@ def identity_database(owner_url: str) -> Database:
     return Database(owner_url, role=IDENTITY_ROLE, pool_size=10)
 
 
-def services(database: Database, **settings: Any) -> AccountServices:
+def services(database: Database, *, issuer: str = ISSUER, **settings: Any) -> AccountServices:
     return build_accounts(
         database,
         VAULT,
-        issuer=ISSUER,
+        issuer=issuer,
         settings=AccountSettings(**settings),
         outbox_page_url=f"{ISSUER}/outbox",
         passwords=Passwords(hasher=CHEAP),

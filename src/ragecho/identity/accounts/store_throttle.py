@@ -17,7 +17,7 @@ async def lock_counts(session: AsyncConnection, keys: Sequence[bytes], *, at: da
     found = await session.execute(
         text(
             "insert into identity_throttle as t (key, failures, last_at, blocked_until)"
-            " select key, 0, :at, :at from unnest(cast(:keys as bytea[])) as key order by key"
+            " select key, 0, :at, 'epoch' from unnest(cast(:keys as bytea[])) as key order by key"
             " on conflict (key) do update set key = t.key returning key, failures, last_at, blocked_until"
         ),
         {"keys": list(keys), "at": at},

@@ -28,6 +28,7 @@ LONGEST_SECONDS = 900.0
 UNDER_ATTACK = 50
 FIRST_DELAY_UNDER_ATTACK_SECONDS = 60.0
 IPV6_PREFIX = 64
+NEVER_BLOCKED = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def after_attempt(count: Count | None, now: datetime, counter: Counter, *, is_at
         if is_attacked
         else delay_seconds(failures, free=counter.free, first_seconds=counter.first_seconds)
     )
-    return Count(failures, now, now + timedelta(seconds=delay))
+    # Not blocked at all rather than until now: another request may have looked at the clock a moment earlier.
+    return Count(failures, now, now + timedelta(seconds=delay) if delay else NEVER_BLOCKED)
 
 
 def network_of(ip: str | None) -> str:
@@ -130,8 +132,9 @@ def asking_counters(purpose: str, ip: str | None) -> tuple[Counter, ...]:
 
 async def begin_attempt(db: Session, counters: Sequence[Counter], *, now: datetime | None = None) -> None:
     """Count an attempt, or raise `TooManyAttempts` without counting it. Commit before doing what is being guarded."""
+    counts = await store.lock_counts(db, [counter.key for counter in counters], at=now or datetime.now(UTC))
+    # Only now: the lock may have been waited for.
     at = now or datetime.now(UTC)
-    counts = await store.lock_counts(db, [counter.key for counter in counters], at=at)
     wait = max(
         ((counts[counter.key].blocked_until - at).total_seconds() for counter in counters if not counter.is_watch),
         default=0.0,
