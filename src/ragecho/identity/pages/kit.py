@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -34,6 +35,7 @@ from ragecho.platform.telemetry import get_logger
 log = get_logger(__name__)
 SEE_OTHER = 303
 UNPROCESSABLE = 422
+INTERNAL = 500
 _MINUTE = 60
 _LONGEST_VALUE = 4096
 
@@ -204,7 +206,8 @@ class Kit:
         key = f"problem.{error.code}"
         reason = error.facts.get("reason")
         if f"{key}.{reason}" in language.texts:
-            return str(language.text(f"{key}.{reason}", **error.facts))
+            facts = {**error.facts, "length": self.tools.policy.min_length}
+            return str(language.text(f"{key}.{reason}", **facts))
         return str(language.text(key)) if key in language.texts else error.message
 
     def page_route(self) -> type[APIRoute]:
@@ -226,6 +229,9 @@ class Kit:
                         return kit.failure(request, 400, None)
                     except HTTPException as error:
                         return kit.failure(request, error.status_code, None)
+                    except Exception as error:
+                        log.error("http.failed", method=request.method, route=self.path, exc_info=error)
+                        return kit.failure(request, 500, None)
 
                 return shown
 
@@ -234,10 +240,21 @@ class Kit:
     def failure(self, request: Request, status: int, error: EchoError | None) -> Response:
         """Return an error page."""
         language = self.pages.language(request)
-        known = {404: "not_found", 410: "expired", 503: "unavailable"}.get(status)
-        title = language.text(f"error.{known}_title" if known else "error.title")
-        text = self.problem_of(language, error) if error else language.text(f"error.{known or 'not_found'}")
-        response = self.pages.error(request, status=status, title=str(title), text=str(text), start_url=self.home_url)
+        known = {404: "not_found", 500: "internal", 503: "unavailable"}.get(status, "malformed")
+        has_title = f"error.{known}_title" in language.texts
+        title = language.text(f"error.{known}_title" if has_title else "error.title")
+        is_told = error is not None and status != INTERNAL
+        text = self.problem_of(language, error) if error and is_told else language.text(f"error.{known}")
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        response = self.pages.error(
+            request,
+            status=status,
+            title=str(title),
+            text=str(text),
+            details=[("request_id", str(request_id))] if request_id else (),
+            start_url=self.home_url,
+            start_label=str(language.text("error.home")),
+        )
         return refused(response, error) if error else response
 
 
