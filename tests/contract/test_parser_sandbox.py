@@ -18,7 +18,7 @@ from ragecho.engines.parsing import SandboxedParser
 from ragecho.engines.parsing.confine import confine, prepare_walls
 from ragecho.kernel.errors import ParseFailed, Unavailable
 from ragecho.kernel.parsed import BlockKind, ParsedDocument
-from ragecho.ports.parser import ParseLimits, Parser
+from ragecho.ports.parser import ParseLimits, Parser, ParseRequest
 
 LIMITS = ParseLimits()
 SLOW = b"<div><p>word <b>and</b> word</p><table><tr><td>x</td></tr></table></div>\n" * 200_000
@@ -404,3 +404,45 @@ def test_a_page_is_a_picture_with_the_cited_words_marked(tmp_path: Path) -> None
                 assert caught.value.reason == "no_page"
 
     asyncio.run(run())
+
+
+def test_files_read_together_give_what_each_gives_alone(tmp_path: Path) -> None:
+    files = [
+        written(tmp_path, "a.txt", "Ein Satz für sich.".encode()),
+        written(tmp_path, "b.md", b"# Title\n\nWords."),
+        written(tmp_path, "empty.txt", b""),
+        written(tmp_path, "c.html", b"<html><body><h1>Head</h1><p>Text.</p></body></html>"),
+        written(tmp_path, "broken.pdf", b"%PDF-1.7\nnothing"),
+        written(tmp_path, "binary.txt", bytes(range(256)) * 8),
+        *(written(tmp_path, f"note-{number}.txt", b"Note %d." % number) for number in range(40)),
+    ]
+
+    async def run() -> None:
+        async with sandbox() as parser:
+            together = await parser.parse_many([ParseRequest(path, path.name) for path in files], limits=LIMITS)
+            assert len(together) == len(files)
+            for path, found in zip(files, together, strict=True):
+                if isinstance(found, ParseFailed):
+                    assert found.reason == await reason(parser, path)
+                else:
+                    assert found == await read(parser, path)
+
+    asyncio.run(run())
+
+
+def test_one_that_kills_its_process_takes_no_other_with_it(tmp_path: Path) -> None:
+    files = [
+        written(tmp_path, "a.txt", b"Text."),
+        written(tmp_path, "long.md", b"> " * 60_000 + b"deep"),
+        written(tmp_path, "b.txt", b"More."),
+    ]
+
+    async def run() -> list[ParsedDocument | ParseFailed]:
+        limits = ParseLimits(memory_bytes=300 * 1024**2, wall_seconds=20)
+        async with sandbox() as parser:
+            return await parser.parse_many([ParseRequest(path, path.name) for path in files], limits=limits)
+
+    first, _, last = asyncio.run(run())
+    assert isinstance(first, ParsedDocument)
+    assert isinstance(last, ParsedDocument)
+    assert (first.text, last.text) == ("Text.", "More.")

@@ -240,7 +240,11 @@ async def test_an_access_token_is_no_id_token(sso: Sso, upstream: Upstream) -> N
 
 
 async def test_a_symmetric_key_in_the_key_set_is_not_used(sso: Sso, upstream: Upstream) -> None:
-    upstream.other_keys = [{"kty": "oct", "k": "c2VjcmV0", "kid": upstream.key.thumbprint()}, {"kty": "ML-KEM", "x": 1}, {}]
+    upstream.other_keys = [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": upstream.key.thumbprint()},
+        {"kty": "ML-KEM", "x": 1},
+        {},
+    ]
     assert (await sso.sign_in()).user_id
 
 

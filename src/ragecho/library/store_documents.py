@@ -52,13 +52,18 @@ async def insert_document(
     """Create a queued document and its first version."""
     await session.execute(
         text(
-            "insert into documents (workspace_id, id, filename, content_type, size_bytes, sha256, tags, metadata, access,"
-            " owner_id, readers) values (:workspace_id, :id, :filename, :content_type, :size_bytes, :sha256, :tags,"
-            " cast(:metadata as jsonb), :access, :owner_id, :readers)"
+            "with document as ("
+            "   insert into documents (workspace_id, id, filename, content_type, size_bytes, sha256, tags, metadata, access,"
+            "   owner_id, readers) values (:workspace_id, :id, :filename, :content_type, :size_bytes, :sha256, :tags,"
+            "   cast(:metadata as jsonb), :access, :owner_id, :readers))"
+            " insert into document_versions (workspace_id, id, document_id, number, filename, content_type, size_bytes, sha256)"
+            " values (:workspace_id, :version_id, :id, :number, :filename, :content_type, :size_bytes, :sha256)"
         ),
         {
             "workspace_id": caller.workspace_id,
             "id": document_id,
+            "version_id": version.id,
+            "number": version.number,
             "filename": version.filename,
             "content_type": version.content_type,
             "size_bytes": version.size_bytes,
@@ -70,7 +75,6 @@ async def insert_document(
             "readers": list(readers),
         },
     )
-    await insert_version(session, caller, version)
 
 
 async def insert_version(session: AsyncConnection, caller: Caller, version: Version) -> None:

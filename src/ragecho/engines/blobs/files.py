@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -48,6 +49,15 @@ class FileBlobStore:
         """
         folder = self._folder(workspace_id)
         temporary = folder / f"{uuid7().hex}{_TEMPORARY}"
+        content = aiter(content)
+        small = await _whole(content)
+        if small.is_whole:
+            _check_size(len(small.head), max_bytes)
+            # Everything in one go: a thread's turn for each step costs more than the steps.
+            with anyio.CancelScope(shield=True):
+                sha256 = await _guarded(_put_small, self._root, folder, temporary, small.head)
+            return StoredBlob(sha256, len(small.head))
+        content = _joined(small.head, content)
         file = await _guarded(_create, self._root, folder, temporary)
         is_kept = False
         try:
@@ -102,6 +112,49 @@ class FileBlobStore:
         return self._folder(workspace_id) / digest[:2] / digest
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The start of a stream, and whether there is no more of it."""
+
+    head: bytes
+    is_whole: bool
+
+
+async def _whole(content: AsyncIterator[bytes]) -> _Head:
+    """Read a stream up to the size that is written at once."""
+    pending = bytearray()
+    async for piece in content:
+        pending += piece
+        if len(pending) >= CHUNK_BYTES:
+            return _Head(bytes(pending), is_whole=False)
+    return _Head(bytes(pending), is_whole=True)
+
+
+async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in rest:
+        yield piece
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise TooLarge(f"The file is larger than {max_bytes} bytes.", max_bytes=max_bytes)
+
+
+def _put_small(root: Path, folder: Path, temporary: Path, content: bytes) -> str:
+    sha256 = hashlib.sha256(content).hexdigest()
+    file = _create(root, folder, temporary)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+        _finish(file, temporary, folder / sha256[:2] / sha256)
+    except BaseException:
+        _discard(file, temporary)
+        raise
+    return sha256
+
+
 async def _write(file: BinaryIO, content: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
     """Write the stream in large pieces: a thread per network packet would cost more than the disk."""
     digest = hashlib.sha256()
@@ -116,8 +169,7 @@ async def _write(file: BinaryIO, content: AsyncIterator[bytes], max_bytes: int) 
 
     async for piece in content:
         size += len(piece)
-        if size > max_bytes:
-            raise TooLarge(f"The file is larger than {max_bytes} bytes.", max_bytes=max_bytes)
+        _check_size(size, max_bytes)
         pending += piece
         if len(pending) >= CHUNK_BYTES:
             await _guarded(flush, bytes(pending))

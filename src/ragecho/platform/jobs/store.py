@@ -18,10 +18,12 @@ COLUMNS = (
 )
 TASK = "ragecho.run_job"
 
-DEFER = text("""
-    update jobs set queue_job_id = (procrastinate_defer_jobs_v1(array[row(queue, :task, -turn, null, null,
-      cast(:args as jsonb), now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]
-    where workspace_id = :workspace_id and id = :id""")
+_DEFERRED = """(procrastinate_defer_jobs_v1(array[row({queue}, :task, -{turn}, null, null,
+      cast(:args as jsonb), now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]"""
+DEFER = text(
+    f"update jobs set queue_job_id = {_DEFERRED.format(queue='queue', turn='turn')}"
+    " where workspace_id = :workspace_id and id = :id"
+)
 # Start-time fair queueing: a job's turn comes one after its workspace's newest open job, and not before the queue's own
 # time, which is the turn it serves now. A workspace with 10 000 documents waiting does not delay one that brings three.
 TAKE_TURN = """
@@ -29,6 +31,12 @@ TAKE_TURN = """
       coalesce((select turn + 1 from (select turn, status from jobs where workspace_id = :workspace_id
                 order by created_at desc, id desc limit 1) newest where status = any (:open)), 0),
       coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' order by q.priority desc, q.id limit 1), 0))"""
+ENQUEUE = text(f"""
+    with taken as materialized (select {TAKE_TURN} as turn)
+    insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, turn, queue_job_id)
+    select :workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb), :size,
+           taken.turn, {_DEFERRED.format(queue="cast(:queue as text)", turn="taken.turn")}
+    from taken""")
 # Done several at a time: first attempts on little input. Others wait for nobody and delay nobody.
 SMALL_BYTES = 256 * 1024
 CLAIM = text(f"""
@@ -55,6 +63,11 @@ CLAIM = text(f"""
     returning {COLUMNS}""")
 
 
+def _arguments(caller: Caller, job_id: JobId) -> str:
+    args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
+    return orjson.dumps(args).decode()
+
+
 async def enqueue(
     session: AsyncConnection,
     caller: Caller,
@@ -68,11 +81,7 @@ async def enqueue(
     """Create a job and hand it to the queue; workers see it when the transaction commits. `size` is in bytes of input."""
     job_id = JobId(uuid7())
     await session.execute(
-        text(
-            "insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, turn)"
-            " values (:workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id,"
-            f" cast(:trace as jsonb), :size, {TAKE_TURN})"
-        ),
+        ENQUEUE,
         {
             "workspace_id": caller.workspace_id,
             "id": job_id,
@@ -84,20 +93,21 @@ async def enqueue(
             "trace": orjson.dumps(inject()).decode(),
             "size": size,
             "open": list(OPEN_STATUSES),
+            "task": TASK,
+            "args": _arguments(caller, job_id),
+            "delay_seconds": 0,
         },
     )
-    await deliver(session, caller, job_id)
     return job_id
 
 
 async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, delay_seconds: float = 0.0) -> None:
     """Hand an existing job to its queue (again), not before `delay_seconds` from now."""
-    args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
     await session.execute(
         DEFER,
         {
             "task": TASK,
-            "args": orjson.dumps(args).decode(),
+            "args": _arguments(caller, job_id),
             "delay_seconds": delay_seconds,
             "workspace_id": caller.workspace_id,
             "id": job_id,
