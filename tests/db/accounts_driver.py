@@ -14,6 +14,7 @@ from ragecho.identity.accounts.passwords import Passwords
 from ragecho.identity.accounts.settings import AccountSettings
 from ragecho.identity.accounts.sign_in import Browser
 from ragecho.identity.mail.outbox import OutboxMail
+from ragecho.identity.mail.settings import MailSettings
 from ragecho.identity.vault import Vault
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.platform.database import IDENTITY_ROLE, Database
@@ -28,13 +29,16 @@ def identity_database(owner_url: str) -> Database:
     return Database(owner_url, role=IDENTITY_ROLE, pool_size=10)
 
 
-def services(database: Database, *, issuer: str = ISSUER, **settings: Any) -> AccountServices:
+def services(
+    database: Database, *, issuer: str = ISSUER, mail: MailSettings | None = None, **settings: Any
+) -> AccountServices:
     return build_accounts(
         database,
         VAULT,
         issuer=issuer,
         settings=AccountSettings(**settings),
-        outbox_page_url=f"{ISSUER}/outbox",
+        is_development=True,
+        mail=mail,
         passwords=Passwords(hasher=CHEAP),
     )
 

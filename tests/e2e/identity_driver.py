@@ -276,5 +276,5 @@ def error_of(answer: httpx.Response) -> str:
 
 def text_of(page: httpx.Response) -> str:
     """Return what a person reads, without tags and without what differs in every answer."""
-    body = re.sub(r'(name="(csrf|interaction)" value=")[^"]*', r"\1", page.text)
+    body = re.sub(r'((?:name="(?:csrf|interaction)" value|data-csrf|data-interaction)=")[^"]*', r"\1", page.text)
     return re.sub(r"\s+", " ", body)

@@ -182,7 +182,7 @@ def test_a_good_authorization_request_with_one_bad_parameter_is_never_a_500(
             answer = send(http, endpoint, b"&".join(pairs))
             check(answer, f"{endpoint} with {bad} in {name}")
             if bad in ("a NUL", "invalid UTF-8"):
-                refused = answer.status_code == 400 or "error=" in answer.headers.get("location", "")
+                refused = answer.status_code in (400, 422) or "error=" in answer.headers.get("location", "")
                 assert refused, f"{endpoint} took {bad} in {name}"
 
 
@@ -226,8 +226,8 @@ def test_a_good_request_of_a_client_with_one_bad_parameter_is_never_a_500(
 def test_duplicate_parameters_are_refused(http: httpx.Client, party: RelyingParty) -> None:
     url = httpx.URL(party.request()[0])
     for name in ("client_id", "redirect_uri", "state", "scope", "response_type", "code_challenge", "nonce", "prompt"):
-        again = dict(url.params).get(name, "none")
-        answer = http.get(url.copy_merge_params({}).copy_add_param(name, again))
+        value = url.params.get(name, "consent")
+        answer = http.get(url.copy_set_param(name, value).copy_add_param(name, value))
         refused = answer.status_code == 400 or "error=invalid_request" in answer.headers.get("location", "")
         assert refused, f"two of {name}: {answer.status_code}"
         if name in ("client_id", "redirect_uri"):
@@ -342,8 +342,11 @@ def test_wrong_client_metadata_is_refused_with_a_registered_error(wrong: Any, ht
     good = {"client_name": "Wrong", "redirect_uris": ["https://rp.example/callback"]}
     answer = http.post("/identity/register", json=good | wrong if isinstance(wrong, dict) and wrong else wrong)
     check(answer, wrong)
-    if isinstance(wrong, dict) and set(wrong) & {"contacts", "jwks"}:
+    if isinstance(wrong, dict) and set(wrong) & {"contacts", "jwks", "software_statement"}:
         return  # may as well be ignored: nothing reads them
+    if "\\u0000" in json.dumps(wrong):
+        assert answer.status_code == 422  # refused before anybody reads it
+        return
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"] in (
         "invalid_redirect_uri",

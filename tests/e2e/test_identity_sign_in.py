@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.cookies import SimpleCookie
 
 import httpx
+import psutil
 import pytest
 from tests.e2e.conftest import Server, serving
 from tests.e2e.identity_driver import (
@@ -179,8 +180,15 @@ def test_the_session_cookie_is_new_at_sign_in_and_closed_to_scripts_and_other_si
 
 def test_behind_https_every_cookie_is_a_secure_host_cookie(tmp_path_factory: pytest.TempPathFactory) -> None:
     with serving(tmp_path_factory.mktemp("https"), RAGECHO_PUBLIC_URL="https://echo.example") as behind:
+        assert behind.url == "https://echo.example"
+        # The request comes over loopback, as a proxy that ends TLS sends it.
+        (port,) = {
+            one.laddr.port
+            for one in psutil.Process(behind.process.pid).net_connections("tcp")
+            if one.status == "LISTEN"
+        }
+        behind.url = f"http://127.0.0.1:{port}"
         party = register(behind)
-        # The request comes to us over loopback, as a proxy that ends TLS sends it.
         with httpx.Client(base_url=behind.url, timeout=60) as http:
             login = http.get(party.request()[0], headers={"Accept": "text/html"})
             jar = cookies_of(login)

@@ -1,5 +1,6 @@
 """Every route states what it needs, as data that the description tells and the edge enforces."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import httpx
@@ -82,10 +83,18 @@ async def statuses(who: Caller) -> dict[str, int]:
 @pytest.mark.anyio
 async def test_a_route_refuses_who_lacks_its_permission_before_it_runs() -> None:
     reader = await statuses(caller(Scope.READ, Scope.WRITE, role=WorkspaceRole.READER))
-    assert reader == {"/read": 200, "/write": 403, "/elsewhere": 200, "/me": 200, "/open": 200}
+    assert reader == {"/read": 200, "/write": 403, "/elsewhere": 403, "/me": 200, "/open": 200}
     assert (await statuses(caller(Scope.WRITE, role=WorkspaceRole.EDITOR)))["/read"] == 403
     assert (await statuses(caller(Scope.WRITE, role=WorkspaceRole.EDITOR)))["/write"] == 200
     assert (await statuses(caller(Scope.READ, role=None)))["/read"] == 403
+    assert reader["/elsewhere"] == 403  # whatever the role there may be: the key was not made for it
+    assert (await statuses(caller(Scope.ADMIN, role=None)))["/elsewhere"] == 200
+
+
+@pytest.mark.anyio
+async def test_a_token_for_single_acts_does_no_other() -> None:
+    narrow = replace(caller(*Scope, role=WorkspaceRole.ADMIN), only=frozenset({Permission.DOCUMENTS_READ}))
+    assert await statuses(narrow) == {"/read": 200, "/write": 403, "/elsewhere": 403, "/me": 200, "/open": 200}
 
 
 @pytest.mark.anyio

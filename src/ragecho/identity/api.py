@@ -51,7 +51,7 @@ class IdentityServices:
         async with self.database.anonymous() as db:
             await clients.ensure_first_party_clients(db, self.settings, self.vault, is_serving=True)
         try:
-            async with self.upkeep.running():
+            async with self.upkeep.running(), self.accounts.upkeep.running():
                 yield
         finally:
             await self.database.close()
@@ -63,9 +63,7 @@ def build_identity_services(settings: Settings, database: Database) -> IdentityS
     vault = open_vault(settings, identity)
     issuer = issuer_of(settings)
     is_development = settings.environment is Environment.DEVELOPMENT
-    accounts = build_accounts(
-        database, vault, issuer=issuer, outbox_page_url=f"{issuer}/outbox" if is_development else None
-    )
+    accounts = build_accounts(database, vault, issuer=issuer, is_development=is_development)
     provider = Provider(
         issuer=issuer,
         audience=audience_of(settings),

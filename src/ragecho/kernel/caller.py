@@ -116,17 +116,23 @@ class Caller:
 
     def may(self, permission: Permission) -> bool:
         """Return whether scopes and roles allow it, whatever the state of the workspace."""
-        if self.only is not None and permission not in self.only:
-            return False
-        return RULES[permission].allows(self.scopes, self.workspace_role, self.organization_role)
+        has_role = RULES[permission].has_role(self.workspace_role, self.organization_role)
+        return has_role and self.carries(permission)
+
+    def carries(self, permission: Permission) -> bool:
+        """Return whether the credential may be used for it, whatever the caller's roles."""
+        return RULES[permission].scope in self.scopes and (self.only is None or permission in self.only)
+
+    def require_credential(self, permission: Permission) -> None:
+        """Raise `Forbidden` unless the credential may be used for it; the role is looked up where the act takes place."""
+        if not self.carries(permission):
+            raise _refusal(permission)
 
     def require(self, permission: Permission) -> None:
         """Raise `Forbidden` unless scopes and roles allow it, and `WorkspaceArchived` for a write in an archived workspace."""
         rule = RULES[permission]
         if not self.may(permission):
-            raise Forbidden(
-                f"To {rule.does}, {rule.needs()} are needed.", permission=str(permission), needed_scope=str(rule.scope)
-            )
+            raise _refusal(permission)
         if rule.is_write and self.is_archived:
             raise WorkspaceArchived(ARCHIVED_MESSAGE)
 
@@ -138,3 +144,10 @@ class Caller:
         """Return the same party seeing every document of the workspace. Raises `Forbidden`; the act must be audited."""
         self.require(Permission.DOCUMENTS_ADMINISTER)
         return replace(self, sees_all=True)
+
+
+def _refusal(permission: Permission) -> Forbidden:
+    rule = RULES[permission]
+    return Forbidden(
+        f"To {rule.does}, {rule.needs()} are needed.", permission=str(permission), needed_scope=str(rule.scope)
+    )

@@ -24,9 +24,6 @@ FIRST_RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 3600.0
 # Another process may have put a mail in, of which this one hears nothing.
 LONGEST_SLEEP_SECONDS = 5.0
-UNSENT_HOURS = 24
-KEPT_DAYS = 7
-TIDY_EVERY = 500
 
 
 def retry_seconds(attempts: int) -> float:
@@ -68,11 +65,6 @@ class Mailer:
             sent += await self._deliver(self._transport, row)
         return sent
 
-    async def tidy(self) -> None:
-        """Forget old mails."""
-        async with self._database.anonymous() as db:
-            await store.forget_old(db, unsent_hours=UNSENT_HOURS, kept_days=KEPT_DAYS)
-
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver in the background while the block runs."""
@@ -85,13 +77,9 @@ class Mailer:
                 await task
 
     async def _run(self) -> None:
-        rounds = 0
         while True:
             self._outbox.has_mail.clear()
             try:
-                if rounds % TIDY_EVERY == 0:
-                    await self.tidy()
-                rounds += 1
                 if await self.deliver_due() == BATCH:
                     continue
                 pause = await self._pause()

@@ -7,6 +7,10 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# Longer than the links in mails work, apart from invitations, which can be sent again.
+UNSENT_HOURS = 48
+KEPT_DAYS = 7
+
 
 async def insert_mail(session: AsyncConnection, values: dict[str, Any]) -> None:
     """Put a sealed mail into the outbox."""
@@ -85,7 +89,7 @@ async def list_mails(session: AsyncConnection, *, limit: int) -> Sequence[RowMap
     return found.mappings().all()
 
 
-async def forget_old(session: AsyncConnection, *, unsent_hours: int, kept_days: int) -> None:
+async def forget_old(session: AsyncConnection) -> None:
     """Forget what unsent mails said after some hours (their links have ended) and the mails themselves after some days."""
     await session.execute(
         text(
@@ -93,10 +97,10 @@ async def forget_old(session: AsyncConnection, *, unsent_hours: int, kept_days: 
             " last_error = coalesce(last_error, 'expired')"
             " where body_sealed is not null and created_at < now() - make_interval(hours => :hours)"
         ),
-        {"hours": unsent_hours},
+        {"hours": UNSENT_HOURS},
     )
     await session.execute(
-        text("delete from identity_outbox where created_at < now() - make_interval(days => :days)"), {"days": kept_days}
+        text("delete from identity_outbox where created_at < now() - make_interval(days => :days)"), {"days": KEPT_DAYS}
     )
 
 

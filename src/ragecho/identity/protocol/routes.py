@@ -22,6 +22,8 @@ from ragecho.identity.protocol.provider import Provider, Work
 from ragecho.identity.protocol.pushed import push
 from ragecho.identity.protocol.requests import HttpInput, ProtocolRequest, parse_parameters, read_form
 from ragecho.identity.protocol.server import Reply, error_reply, token_reply
+from ragecho.identity.protocol.token_endpoints import introspect, revoke
+from ragecho.identity.protocol.userinfo import userinfo as user_claims
 
 # Browsers may call these from any origin: they never look at cookies.
 OPEN = {"Access-Control-Allow-Origin": "*"}
@@ -135,6 +137,16 @@ def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cook
 
     add("/par", push)
     add("/device_authorization", device_reply)
+
+    add("/introspect", introspect)
+    add("/revoke", revoke)
+
+    @router.api_route("/userinfo", methods=["GET", "POST"])
+    async def userinfo(request: Request) -> Response:
+        given = await http_input(request)
+        token = bearer_of(given)
+        async with working(provider) as work:
+            return shaped(await user_claims(work, token))
 
     async def preflight() -> Response:
         return Response(status_code=204, headers=_PREFLIGHT)

@@ -41,9 +41,15 @@ def requires(authenticate: Authenticate, permission: Permission) -> Any:
 def requires_in_service(authenticate: Authenticate, permission: Permission) -> Any:
     """Return the dependency of a route that needs this permission on what its path names, which its service checks.
 
-    For routes about another workspace than the caller's own: only the service can look up the caller's role there.
+    For routes about another workspace than the caller's own: only the service can look up the caller's role there. The
+    credential's scope is checked here all the same.
     """
-    return Security(authenticate, scopes=[str(permission)])
+
+    async def carrying(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        caller.require_credential(permission)
+        return caller
+
+    return Security(carrying, scopes=[str(permission)])
 
 
 def signed_in(authenticate: Authenticate) -> Any:

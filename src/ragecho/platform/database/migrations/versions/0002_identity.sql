@@ -187,7 +187,7 @@ $$;
 create policy identity_protocol on users for select to ragecho_identity using (true);
 grant select (id, email, name, is_disabled, created_at) on users to ragecho_identity;
 create policy identity_protocol on workspaces for select to ragecho_identity using (true);
-grant select (id, organization_id, slug, name, status) on workspaces to ragecho_identity;
+grant select (id, organization_id, slug, name, status, created_at) on workspaces to ragecho_identity;
 
 -- What the application verifies access tokens with: the public halves only.
 create function ragecho_signing_keys() returns table (kid text, alg text, public_jwk jsonb)
