@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragecho.identity.pages.csrf import FIELD
-from ragecho.identity.pages.render import Pages
+from ragecho.identity.pages.render import Pages, form_target
 from ragecho.identity.protocol.authorize import ErrorPage
 
 
@@ -39,6 +39,8 @@ class RenderedPages:
             request,
             "logout.html",
             session=str(session.id) if session else "",
+            # The way back to the application follows the form: browsers hold `form-action` against it, too.
+            targets=[form_target(fields.get("post_logout_redirect_uri", ""))],
             action=f"{self.pages.root}/logout",
             fields=fields,
             client=client_name,

@@ -32,8 +32,12 @@ _SYSTEMS = (
 
 
 def scopes_in_words(language: Language, scopes: Iterable[str]) -> list[Markup]:
-    """Return what scopes allow, from the one authorization table; each once, in the order given."""
-    return list(dict.fromkeys(_scope(language, scope) for scope in scopes))
+    """Return what scopes allow, from the one authorization table; each once, in the order given.
+
+    What says for how long all of it holds comes last.
+    """
+    ordered = sorted(scopes, key=lambda scope: scope == "offline_access")
+    return list(dict.fromkeys(_scope(language, scope) for scope in ordered))
 
 
 def _scope(language: Language, scope: str) -> Markup:
