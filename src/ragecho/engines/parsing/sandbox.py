@@ -16,8 +16,7 @@ import orjson
 
 from ragecho.engines.parsing.detect import OFFICE
 from ragecho.engines.parsing.failures import failure
-from ragecho.engines.parsing.wire import decode
-from ragecho.engines.parsing.zygote import MOST_FILES
+from ragecho.engines.parsing.wire import MOST_FILES, decode
 from ragecho.engines.rendering.pages import PNG_SIGNATURE
 from ragecho.kernel.errors import ParseFailed, Unavailable
 from ragecho.kernel.parsed import Box, ParsedDocument

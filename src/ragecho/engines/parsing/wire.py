@@ -9,6 +9,8 @@ from ragecho.engines.parsing.failures import MESSAGES, failure
 from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import Block, BlockKind, Page, PageKind, ParsedDocument
 
+# Files read in one process; with the result and the usual ones they stay far below the limit of open files.
+MOST_FILES = 32
 _MAX_MESSAGE_CHARACTERS = 500
 
 

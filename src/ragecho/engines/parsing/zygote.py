@@ -17,12 +17,11 @@ from typing import Any, NoReturn
 import orjson
 
 from ragecho.engines.parsing.confine import Walls, confine, die_with_parent, prepare_walls
+from ragecho.engines.parsing.wire import MOST_FILES
 from ragecho.ports.parser import ParseLimits
 
 MESSAGE_BYTES = 64 * 1024
 _STDERR_BYTES = 4096
-# In one child; with the result and the usual ones they stay far below the limit of open files.
-MOST_FILES = 32
 
 
 @dataclass(slots=True)
