@@ -1,6 +1,6 @@
 """Accept uploads: bytes are durable and the job is queued before the answer is sent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,13 @@ class Uploads:
             await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
             job_id = await _enqueue(session, caller, latest)
         return Accepted(document_id, document.filename, "queued", job_id, None)
+
+    async def redeliver(self, caller: Caller, job_ids: Sequence[JobId]) -> None:
+        """Hand open jobs that the queue lost to it again."""
+        async with self._database.transaction(caller) as session:
+            for job_id in job_ids:
+                if await jobs.still_open(session, caller, job_id):
+                    await jobs.deliver(session, caller, job_id)
 
     async def reindex_all(self, caller: Caller) -> int:
         """Queue every document that the caller may read; return how many."""

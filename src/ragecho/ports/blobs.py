@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,15 @@ class StoredBlob:
 
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBlob:
+    """A blob as listed; `written_at` is when it was written last."""
+
+    sha256: str
+    size_bytes: int
+    written_at: datetime
 
 
 class BlobStore(Protocol):
@@ -30,6 +40,10 @@ class BlobStore(Protocol):
 
     def local_path(self, workspace_id: WorkspaceId, sha256: str) -> AbstractAsyncContextManager[Path]:
         """Give the blob as a local file for the time of the block. Raises `NotFound`."""
+        ...
+
+    def iterate(self, workspace_id: WorkspaceId) -> AsyncIterator[ListedBlob]:
+        """Yield every blob of the workspace, in no order; what is written or removed meanwhile may be among them or not."""
         ...
 
     async def delete(self, workspace_id: WorkspaceId, sha256: str) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -20,7 +21,7 @@ from anyio.to_thread import run_sync
 
 from ragecho.kernel.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from ragecho.kernel.ids import WorkspaceId, uuid7
-from ragecho.ports.blobs import StoredBlob
+from ragecho.ports.blobs import ListedBlob, StoredBlob
 
 CHUNK_BYTES = 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -88,6 +89,11 @@ class FileBlobStore:
         if not await run_sync(path.is_file):
             raise NotFound("There is no such file.")
         yield path
+
+    async def iterate(self, workspace_id: WorkspaceId) -> AsyncIterator[ListedBlob]:
+        """Yield every blob of the workspace, in no order."""
+        for listed in await run_sync(_listed, self._folder(workspace_id)):
+            yield listed
 
     async def delete(self, workspace_id: WorkspaceId, sha256: str) -> None:
         """Remove the blob; removing what is not there is no error."""
@@ -231,6 +237,18 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb", buffering=0)
     except FileNotFoundError:
         raise NotFound("There is no such file.") from None
+
+
+def _listed(folder: Path) -> list[ListedBlob]:
+    found = []
+    for path in folder.glob("??/*"):
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        if _DIGEST.fullmatch(path.name):
+            found.append(ListedBlob(path.name, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC)))
+    return found
 
 
 def _remove(path: Path) -> None:

@@ -44,6 +44,7 @@ REFUSALS: Mapping[str, Callable[[], EchoError]] = {
     "23503": lambda: Conflict("Something that this refers to was removed at the same moment. Look again."),
 }
 
+SNAPSHOT = text("set transaction isolation level repeatable read")
 # One statement for all settings; `true` makes each end with the transaction, so a pooled connection carries nothing on.
 SET_CALLER = text("""
     select set_config('ragecho.organization_id', :organization_id, true),
@@ -109,12 +110,13 @@ class Database:
             event.listen(self.engine.sync_engine, "connect", _never_prepare)
 
     @asynccontextmanager
-    async def transaction(self, caller: Caller) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self, caller: Caller, *, is_snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a transaction that sees what `caller` may see; commits at the end, rolls back on error.
 
+        With `is_snapshot` all its statements see the database of one moment.
         Raises `Unavailable` when the database does not come back within `RECONNECT_SECONDS`.
         """
-        async with self._begun(_settings_of(caller)) as connection:
+        async with self._begun(_settings_of(caller), is_snapshot=is_snapshot) as connection:
             yield connection
 
     @asynccontextmanager
@@ -124,8 +126,10 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def _begun(self, settings: dict[str, str] | None) -> AsyncIterator[AsyncConnection]:
-        connection = await self._connect(settings)
+    async def _begun(
+        self, settings: dict[str, str] | None, *, is_snapshot: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        connection = await self._connect(settings, is_snapshot=is_snapshot)
         try:
             yield connection
             await connection.commit()
@@ -158,7 +162,7 @@ class Database:
                 await asyncio.shield(connection.close())
         raise AssertionError("unreachable")
 
-    async def _connect(self, settings: dict[str, str] | None) -> AsyncConnection:
+    async def _connect(self, settings: dict[str, str] | None, *, is_snapshot: bool = False) -> AsyncConnection:
         """Return a connection whose transaction has the settings; a dead pooled connection is replaced, not shown."""
         deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
         delay = 0.05
@@ -166,6 +170,8 @@ class Database:
             connection = None
             try:
                 connection = await self.engine.connect()
+                if is_snapshot:
+                    await connection.execute(SNAPSHOT)
                 if settings is not None:
                     await connection.execute(SET_CALLER, settings)
             except OperationalError as error:
