@@ -32,7 +32,7 @@ from ragecho.identity.accounts.errors import (
 )
 from ragecho.identity.accounts.model import LoggedIn
 from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
-from ragecho.kernel.ids import OrganizationId, uuid7
+from ragecho.kernel.ids import OrganizationId, UserId, uuid7
 from ragecho.platform.database import Database
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +158,7 @@ async def test_a_reset_sets_the_password_once_signs_in_and_ends_every_other_sess
         await signed_in(accounts, email)
     with pytest.raises(LinkNotValid):
         await accounts.accounts.reset_password(token, "another one entirely", browser=browser())
-    assert (await subjects(accounts, email))[0] == "Your password has changed"
+    assert "Your password has changed" in await subjects(accounts, email)
 
 
 async def test_eight_uses_of_one_reset_link_give_one_password(accounts: AccountServices) -> None:
@@ -297,7 +297,7 @@ async def test_an_address_taken_between_asking_and_confirming_stays_with_its_own
     await accounts.accounts.request_email_change(here.session, wanted)
     token = await mailed_token(accounts, wanted)
     async with accounts.tools.database.anonymous() as db:
-        await store.insert_account(db, uuid7(), email=wanted, name=None, is_verified=True)
+        await store.insert_account(db, UserId(uuid7()), email=wanted, name=None, is_verified=True)
     with pytest.raises(LinkNotValid):
         await accounts.accounts.confirm_email_change(token)
 
@@ -338,7 +338,7 @@ async def test_suspension_is_at_once_and_coming_back_lets_in_again(accounts: Acc
     await accounts.accounts.reactivate(user_id)
     await signed_in(accounts, email)
     with pytest.raises(NotFound):
-        await accounts.accounts.suspend(uuid7())
+        await accounts.accounts.suspend(UserId(uuid7()))
 
 
 async def test_a_deleted_account_leaves_nothing_of_the_person(accounts: AccountServices) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
-from tests.db.accounts_driver import PASSWORD, browser, identity_database, make_account, new_email, services
+from tests.db.accounts_driver import PASSWORD, browser, identity_database, make_account, new_email, services, subjects
 
 from ragecho.identity.accounts import sessions, store
 from ragecho.identity.accounts.build import AccountServices
@@ -299,3 +299,12 @@ async def test_the_application_may_not_read_what_people_sign_in_with(
                 {"name": name},
             )
             assert not allowed.scalar_one(), name
+
+
+async def test_a_new_browser_is_told_by_mail_and_the_first_and_known_ones_are_not(accounts: AccountServices) -> None:
+    _, email = await make_account(accounts)
+    first = await login(accounts, email)
+    await login(accounts, email, device_secret=first.device_secret)
+    assert await subjects(accounts, email) == []
+    await login(accounts, email)
+    assert await subjects(accounts, email) == ["New sign-in to your account"]

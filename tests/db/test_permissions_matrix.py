@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
-from tests.db.openapi_requests import Operation, operations_of
 from tests.db.people import add_domain, add_group, add_person, run
+from tests.openapi_requests import Operation, operations_of
 
 from ragecho.ask.flow import AskFlow
 from ragecho.audit.store import AnswerRecords

@@ -219,7 +219,7 @@ class RelyingParty:
         assert back.get("state") == state, browser.left
         return back["code"], verifier
 
-    def redeem(self, code: str, verifier: str, **changes: str) -> httpx.Response:
+    def redeem(self, code: str, verifier: str, /, **changes: str) -> httpx.Response:
         body = {
             "grant_type": "authorization_code",
             "code": code,

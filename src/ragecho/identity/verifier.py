@@ -12,7 +12,7 @@ from ragecho.identity import store_verifier as store
 from ragecho.identity.verify import InvalidToken, access_token_claims, is_jwt, key_id_of
 from ragecho.kernel.authorization import RULES, Permission, Scope
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import Unauthenticated
+from ragecho.kernel.errors import Forbidden, Unauthenticated
 from ragecho.platform.database import Database
 from ragecho.tenancy.callers import Callers
 
@@ -54,6 +54,10 @@ class AccessTokenVerifier:
         if is_service and await store.is_revoked(self._database, claims["jti"]):
             raise Unauthenticated("This access token was revoked.")
         scopes, permissions = scopes_of(str(claims.get("scope") or ""))
+        if not scopes:
+            raise Forbidden(
+                "This access token is for signing in only: ask for a scope such as 'read' or 'documents:read'."
+            )
         caller = await self._callers.of_subject(
             user_id=user_id, client_id=claims["client_id"], grant_id=grant_id, workspace=workspace, scopes=scopes
         )

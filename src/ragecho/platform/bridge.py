@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy.util import await_only, greenlet_spawn
 
 
-async def run[**P, T](function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run[*Args, T](function: Callable[[*Args], T], *args: *Args) -> T:
     """Call a synchronous function that may `wait`."""
-    return await greenlet_spawn(function, *args, **kwargs)
+    return await greenlet_spawn(function, *args)
 
 
 def wait[T](awaitable: Awaitable[T]) -> T:

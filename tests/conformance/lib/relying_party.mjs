@@ -80,6 +80,11 @@ export class RelyingParty {
 
   /** Exchange what the browser came back with; `openid-client` checks state, iss, nonce, signature, aud, exp, at_hash. */
   async redeem(request, callback, { maxAge } = {}) {
+    // The client derives the redirect URI from where it was called, and would leave out a registered query.
+    this.configuration[openid.customFetch] = (url, options) => {
+      if (options.body?.get?.("redirect_uri")) options.body.set("redirect_uri", request.parameters.redirect_uri);
+      return fetch(url, options);
+    };
     return openid.authorizationCodeGrant(this.configuration, callback, {
       pkceCodeVerifier: request.verifier,
       expectedNonce: request.parameters.nonce,

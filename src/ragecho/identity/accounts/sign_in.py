@@ -16,9 +16,17 @@ from ragecho.identity.accounts.model import (
     Method,
     NeedsSecondFactor,
 )
-from ragecho.identity.accounts.sessions import EndReason, end_session, start_session, step_up
-from ragecho.identity.accounts.text import looked_up
+from ragecho.identity.accounts.sessions import (
+    MAX_ADDRESS,
+    MAX_USER_AGENT,
+    EndReason,
+    end_session,
+    start_session,
+    step_up,
+)
+from ragecho.identity.accounts.text import looked_up, storable
 from ragecho.identity.accounts.tools import AccountTools
+from ragecho.identity.mail.render import Mail
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.platform.database import Session
 
@@ -144,7 +152,7 @@ class SignIn:
         return NeedsSecondFactor(ticket, methods, expires_at)
 
     async def _enter(self, db: Session, user_id: UserId, amr: Sequence[str], browser: Browser) -> LoggedIn:
-        device_secret = await _remember(db, user_id, browser)
+        device_secret = await self._remember(db, user_id, browser)
         present = browser.session
         if present is not None and present.user_id == user_id:
             renewed, secret = await step_up(db, present.id, amr=amr)
@@ -155,6 +163,30 @@ class SignIn:
             db, user_id, amr=amr, user_agent=browser.user_agent, ip=browser.ip, settings=self._tools.settings
         )
         return LoggedIn(started, secret, device_secret)
+
+    async def _remember(self, db: Session, user_id: UserId, browser: Browser) -> str:
+        """Return the device cookie's secret: the same for a browser that is known, a new one otherwise.
+
+        Of a new one the person hears by mail, unless it is the first.
+        """
+        if browser.device_secret:
+            known = await store_sessions.find_device(db, user_id, digest_of(browser.device_secret))
+            if known is not None:
+                await store_sessions.touch_device(db, known, days=DEVICE_DAYS)
+                return browser.device_secret
+        secret = new_secret()
+        is_first = await store_sessions.insert_device(db, uuid7(), user_id, digest=digest_of(secret), days=DEVICE_DAYS)
+        account = None if is_first else await store.find_account(db, user_id)
+        if account is not None:
+            await self._tools.outbox.put(
+                db,
+                Mail.NEW_DEVICE,
+                to=account.email,
+                link=f"{self._tools.issuer}/account/devices",
+                user_agent=storable(browser.user_agent, MAX_USER_AGENT) or "an unknown program",
+                ip=storable(browser.ip, MAX_ADDRESS) or "unknown",
+            )
+        return secret
 
 
 async def second_factors(db: Session, user_id: UserId) -> tuple[Method, ...]:
@@ -176,15 +208,3 @@ async def device_of(db: Session, user_id: UserId | None, browser: Browser) -> st
         return None
     found = await store_sessions.find_device(db, user_id, digest_of(browser.device_secret))
     return str(found) if found else None
-
-
-async def _remember(db: Session, user_id: UserId, browser: Browser) -> str:
-    """Return the device cookie's secret: the same for a browser that is known, a new one otherwise."""
-    if browser.device_secret:
-        known = await store_sessions.find_device(db, user_id, digest_of(browser.device_secret))
-        if known is not None:
-            await store_sessions.touch_device(db, known, days=DEVICE_DAYS)
-            return browser.device_secret
-    secret = new_secret()
-    await store_sessions.insert_device(db, uuid7(), user_id, digest=digest_of(secret), days=DEVICE_DAYS)
-    return secret

@@ -92,27 +92,30 @@ async def end_sessions(
 
 
 async def delete_ended(session: AsyncConnection, *, days: int) -> int:
-    """Forget sessions that ended or ran out long ago; return how many."""
+    """Forget sessions that ended or ran out long ago (returns how many), and browsers not used for as long."""
     done = await session.execute(
         text(
             "delete from identity_sessions where coalesce(ended_at, expires_at) < now() - make_interval(days => :days)"
         ),
         {"days": days},
     )
+    await session.execute(text("delete from identity_devices where expires_at < now()"))
     return done.rowcount
 
 
 async def insert_device(
     session: AsyncConnection, device_id: UUID, user_id: UserId, *, digest: bytes, days: int
-) -> None:
-    """Remember a browser that signed in."""
-    await session.execute(
+) -> bool:
+    """Remember a browser that signed in; True when it is the only one that the person has."""
+    made = await session.execute(
         text(
-            "insert into identity_devices (id, user_id, secret_sha256, expires_at)"
-            " values (:id, :user_id, :digest, now() + make_interval(days => :days))"
+            "with known as (select count(*) as n from identity_devices where user_id = :user_id and expires_at > now()),"
+            " made as (insert into identity_devices (id, user_id, secret_sha256, expires_at)"
+            " values (:id, :user_id, :digest, now() + make_interval(days => :days))) select n = 0 from known"
         ),
         {"id": device_id, "user_id": user_id, "digest": digest, "days": days},
     )
+    return bool(made.scalar_one())
 
 
 async def find_device(session: AsyncConnection, user_id: UserId, digest: bytes) -> UUID | None:

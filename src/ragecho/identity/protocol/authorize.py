@@ -84,25 +84,30 @@ async def proceed(
             return await _finish(work, interaction, _error(work, request, "access_denied", "The person refused."))
         if session is None or interaction.session_id != session.id or not interactions.suffices(interaction, session):
             return await _to_page(work, interaction.id, "login", browser_cookie)
-        if request.subject is not None and request.subject != str(session.user_id):
-            other = _error(work, request, "login_required", "Another person has signed in.")
-            return await _finish(work, interaction, other)
-        scopes = interaction.approved_scopes if interaction.user_id == session.user_id else None
-        if scopes is None:
-            if await _needs_consent(work, request, session):
-                return await _to_page(work, interaction.id, "consent", browser_cookie)
-            scopes = request.scopes
-        elif not scopes:
-            return await _finish(work, interaction, _error(work, request, "access_denied", "Nothing was approved."))
-        else:
-            await store_grants.add_consent(work.db, session.user_id, request.client.id, scopes)
-        if not await store_interactions.finish(work.db, interaction.id):
-            return ErrorPage("invalid_request", "This sign-in was finished already.")
-        return await _issue(work, request, session, scopes)
+        return await _proceed_as(work, interaction, request, session, browser_cookie)
     except UnanswerableError as error:
         return ErrorPage(error.error, error.description)
     except RefusedError as error:
         return _refusal(work, error)
+
+
+async def _proceed_as(
+    work: Work, interaction: Interaction, request: AuthorizationRequest, session: BrowserSession, browser_cookie: str
+) -> Answer:
+    """Answer for the person who has signed in for this request."""
+    if request.subject is not None and request.subject != str(session.user_id):
+        other = _error(work, request, "login_required", "Another person has signed in.")
+        return await _finish(work, interaction, other)
+    approved = interaction.approved_scopes if interaction.user_id == session.user_id else None
+    if approved is None and await _needs_consent(work, request, session):
+        return await _to_page(work, interaction.id, "consent", browser_cookie)
+    if approved is not None and not approved:
+        return await _finish(work, interaction, _error(work, request, "access_denied", "Nothing was approved."))
+    if not await store_interactions.finish(work.db, interaction.id):
+        return ErrorPage("invalid_request", "This sign-in was finished already.")
+    if approved:
+        await store_grants.add_consent(work.db, session.user_id, request.client.id, approved)
+    return await _issue(work, request, session, approved or request.scopes)
 
 
 async def _pushed(work: Work, parameters: Mapping[str, str]) -> Mapping[str, str]:

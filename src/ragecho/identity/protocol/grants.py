@@ -1,7 +1,7 @@
 """The grants of the token endpoint: Authlib's, over our store. What may happen once happens in one atomic statement."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError
@@ -87,7 +87,7 @@ class S256Challenge(CodeChallenge):  # type: ignore[misc]  # Authlib has no anno
     """PKCE with S256 only; the library allows `plain` and takes it where no method is named."""
 
     DEFAULT_CODE_CHALLENGE_METHOD = "S256"
-    SUPPORTED_CODE_CHALLENGE_METHOD = ["S256"]
+    SUPPORTED_CODE_CHALLENGE_METHOD: ClassVar = ["S256"]
 
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
         """Insist on a challenge unless the client was registered without."""
@@ -104,7 +104,7 @@ class S256Challenge(CodeChallenge):  # type: ignore[misc]  # Authlib has no anno
 class ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]  # Authlib has no annotations
     """A service acts for itself. Nothing is stored: the token says everything, and ends with the client."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+    TOKEN_ENDPOINT_AUTH_METHODS: ClassVar = ["client_secret_basic", "client_secret_post"]
 
     def validate_requested_scope(self) -> None:
         """Give all of the client's scopes where none are named; refuse what the client may not have."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, KeyParameters, KeySet, RSAKey
 
 from ragecho.identity.protocol import store_keys as store
 from ragecho.identity.vault import Vault
@@ -73,7 +73,7 @@ class SigningKeys:
         kid = row["kid"]
         if kid not in self._opened:
             pem = self._vault.decrypt(row["private_vault"], purpose=PURPOSE)
-            parameters = {"kid": kid, "alg": row["alg"], "use": "sig"}
+            parameters: KeyParameters = {"kid": kid, "alg": row["alg"], "use": "sig"}
             kind = ECKey if row["alg"] == "ES256" else RSAKey
             self._opened[kid] = kind.import_key(pem, parameters)
         return self._opened[kid]

@@ -10,6 +10,9 @@ from ragecho.identity.protocol.provider import Provider
 from ragecho.identity.protocol.tokens import PERSON_CLAIMS
 from ragecho.identity.scopes import API_SCOPES, IDENTITY_SCOPES
 
+# What a session reaches: with one method, or with several (accounts.model).
+ACR_VALUES = ("urn:echo:acr:1", "urn:echo:acr:2")
+
 
 def metadata_of(provider: Provider) -> dict[str, Any]:
     """Return what clients configure themselves with."""
@@ -43,6 +46,7 @@ def metadata_of(provider: Provider) -> dict[str, Any]:
         "claims_supported": [
             "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash", *PERSON_CLAIMS,
         ],
+        "acr_values_supported": list(ACR_VALUES),
         "claims_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,

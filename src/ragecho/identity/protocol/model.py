@@ -11,15 +11,29 @@ class BrowserSession(Protocol):
     """A signed-in browser, as `ragecho.identity.accounts.sessions.BrowserSession` has it."""
 
     @property
-    def id(self) -> UUID: ...
+    def id(self) -> UUID:
+        """No secret: what the cookie holds is another value."""
+        ...
+
     @property
-    def user_id(self) -> UUID: ...
+    def user_id(self) -> UUID:
+        """Who is signed in."""
+        ...
+
     @property
-    def authenticated_at(self) -> datetime: ...
+    def authenticated_at(self) -> datetime:
+        """When the person last showed who they are."""
+        ...
+
     @property
-    def amr(self) -> tuple[str, ...]: ...
+    def amr(self) -> tuple[str, ...]:
+        """How (RFC 8176)."""
+        ...
+
     @property
-    def acr(self) -> str: ...
+    def acr(self) -> str:
+        """Which level that reaches."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

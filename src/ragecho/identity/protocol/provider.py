@@ -50,7 +50,9 @@ class ClientCache:
 class EndSession(Protocol):
     """Ends a browser session of the accounts' side."""
 
-    async def __call__(self, db: Session, session_id: UUID, user_id: UUID, /) -> object: ...
+    async def __call__(self, db: Session, session_id: UUID, user_id: UUID, /) -> object:
+        """End it, if it is this person's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

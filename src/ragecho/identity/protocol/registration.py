@@ -186,7 +186,8 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
     uris = checked.get("redirect_uris") or []
     is_native = checked.get("application_type") == "native"
     # Confidential web clients may say that they send no PKCE, as those of the Foundation's basic profile.
-    is_public = checked["token_endpoint_auth_method"] == "none"
+    method = checked["token_endpoint_auth_method"]
+    is_public = method == "none"
     grants = checked.get("grant_types") or [str(GrantType.AUTHORIZATION_CODE)]
     if GrantType.AUTHORIZATION_CODE in grants and not uris:
         raise InvalidRedirectURIError("redirect_uris is needed.")
@@ -206,7 +207,7 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidClientMetadataError(_described(error)) from error
     return {
         "name": name.strip(),
-        "auth_method": checked["token_endpoint_auth_method"],
+        "auth_method": method,
         "application_type": checked["application_type"],
         "redirect_uris": uris,
         "post_logout_redirect_uris": checked.get("post_logout_redirect_uris") or [],

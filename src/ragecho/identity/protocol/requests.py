@@ -126,7 +126,7 @@ def _headers(authorization: str | None) -> dict[str, str]:
     if scheme.lower() != "basic":
         return {"Authorization": authorization}
     try:
-        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+        decoded = base64.b64decode(encoded.strip() or "?", validate=True).decode("utf-8")
         parts = [unquote(part, errors="strict") for part in decoded.split(":", 1)]
     except (binascii.Error, ValueError) as error:
         raise InvalidClientError("The Basic credentials are not base64 of UTF-8 text.", status_code=401) from error

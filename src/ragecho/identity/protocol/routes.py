@@ -36,6 +36,12 @@ _PREFLIGHT = {
 _KEYS_FRESH_SECONDS = 300
 
 Endpoint = Callable[[Work, ProtocolRequest], Awaitable[Reply]]
+_ENDPOINTS: Mapping[str, Endpoint] = {
+    "/par": push,
+    "/device_authorization": device_reply,
+    "/introspect": introspect,
+    "/revoke": revoke,
+}
 
 
 @asynccontextmanager
@@ -49,23 +55,34 @@ async def working(provider: Provider) -> AsyncIterator[Work]:
 def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cookie: str) -> APIRouter:
     """Return discovery, keys, the authorization endpoint and those that only programs call."""
     router = APIRouter(prefix="/identity", tags=["identity"], include_in_schema=False)
-    binding = binding_cookie_name(is_https=provider.is_https)
+    _add_documents(router, provider)
+    _add_browser_routes(router, provider, pages, session_cookie)
+    _add_program_routes(router, provider)
+    return router
+
+
+def _add_documents(router: APIRouter, provider: Provider) -> None:
     document = orjson.dumps(metadata_of(provider))
 
     @router.get("/.well-known/openid-configuration")
     @router.get("/.well-known/oauth-authorization-server")
     async def discovery() -> Response:
-        return Response(
-            document, media_type="application/json", headers={**OPEN, "Cache-Control": "public, max-age=300"}
-        )
+        headers = {**OPEN, "Cache-Control": "public, max-age=300"}
+        return Response(document, media_type="application/json", headers=headers)
 
     @router.get("/jwks.json")
     async def keys() -> Response:
         state = await provider.keys.state()
-        caching = f"public, max-age={_KEYS_FRESH_SECONDS}"
-        return Response(
-            orjson.dumps(state.published), media_type="application/json", headers={**OPEN, "Cache-Control": caching}
-        )
+        headers = {**OPEN, "Cache-Control": f"public, max-age={_KEYS_FRESH_SECONDS}"}
+        return Response(orjson.dumps(state.published), media_type="application/json", headers=headers)
+
+    @router.get("/form_post.js")
+    async def form_post_script() -> Response:
+        return Response("document.forms[0].submit();\n", media_type="text/javascript")
+
+
+def _add_browser_routes(router: APIRouter, provider: Provider, pages: ProtocolPages, session_cookie: str) -> None:
+    binding = binding_cookie_name(is_https=provider.is_https)
 
     @router.api_route("/authorize", methods=["GET", "POST"])
     async def authorize(request: Request) -> Response:
@@ -107,10 +124,8 @@ def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cook
             )
         return response
 
-    @router.get("/form_post.js")
-    async def form_post_script() -> Response:
-        return Response("document.forms[0].submit();\n", media_type="text/javascript")
 
+def _add_program_routes(router: APIRouter, provider: Provider) -> None:
     @router.post("/token")
     async def token(request: Request) -> Response:
         given = await http_input(request)
@@ -135,34 +150,20 @@ def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cook
 
         router.add_api_route(path, answer, methods=["POST"])
 
-    add("/par", push)
-    add("/device_authorization", device_reply)
-
-    add("/introspect", introspect)
-    add("/revoke", revoke)
+    for path, endpoint in _ENDPOINTS.items():
+        add(path, endpoint)
 
     @router.api_route("/userinfo", methods=["GET", "POST"])
     async def userinfo(request: Request) -> Response:
-        given = await http_input(request)
-        token = bearer_of(given)
+        bearer = bearer_of(await http_input(request))
         async with working(provider) as work:
-            return shaped(await user_claims(work, token))
+            return shaped(await user_claims(work, bearer))
 
     async def preflight() -> Response:
         return Response(status_code=204, headers=_PREFLIGHT)
 
-    for path in (
-        "/token",
-        "/userinfo",
-        "/revoke",
-        "/introspect",
-        "/par",
-        "/device_authorization",
-        "/register",
-        "/jwks.json",
-    ):
+    for path in (*_ENDPOINTS, "/token", "/userinfo", "/register", "/jwks.json"):
         router.add_api_route(path, preflight, methods=["OPTIONS"])
-    return router
 
 
 def lacks_cookies(request: Request, session_cookie: str) -> bool:

@@ -75,7 +75,7 @@ async def take_due(db: Session, *, lease_seconds: int) -> Sequence[RowMapping]:
 
 
 async def note_delivery(db: Session, delivery_id: UUID) -> None:
-    """The client was told."""
+    """Note that the client was told."""
     await db.execute(
         text("update identity_logout_deliveries set delivered_at = now(), last_error = null where id = :id"),
         {"id": delivery_id},
@@ -83,7 +83,7 @@ async def note_delivery(db: Session, delivery_id: UUID) -> None:
 
 
 async def note_failure(db: Session, delivery_id: UUID, *, error: str, retry_seconds: int | None) -> None:
-    """The client was not reached; try again later, or not at all."""
+    """Note that the client was not reached, and when to try again; never where no time is given."""
     await db.execute(
         text(
             "update identity_logout_deliveries set last_error = :error,"

@@ -60,15 +60,23 @@ def find_token(work: Work, token: str) -> FoundToken | None:
         claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=provider.audience)
     except InvalidToken:
         return None
-    grant_id = UUID(claims["gid"]) if claims.get("gid") else None
+    grant_id = _uuid(claims.get("gid"))
     if grant_id is not None:
-        is_live = wait(store_grants.find_grant(work.db, grant_id)) is not None
+        grant = wait(store_grants.find_grant(work.db, grant_id))
+        is_live = grant is not None and str(grant["user_id"]) == claims["sub"]
     else:
         is_live = not wait(store_grants.is_token_revoked(work.db, claims["jti"]))
         is_live = is_live and wait(work.provider.clients.find(claims["client_id"])) is not None
     return FoundToken(
         "access_token", claims["client_id"], grant_id, is_live, claims["exp"], str(claims.get("scope") or ""), claims
     )
+
+
+def _uuid(value: object) -> UUID | None:
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]  # Authlib has no annotations

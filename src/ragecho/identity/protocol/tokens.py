@@ -91,7 +91,7 @@ class IdTokens(OpenIDToken):  # type: ignore[misc]  # Authlib has no annotations
     def get_encode_header(self, client: Client) -> dict[str, str]:
         """Return the header, with the key's id."""
         work = self._work
-        return {"alg": client.id_token_alg, "kid": work.keys.current[client.id_token_alg].kid, "typ": "JWT"}
+        return {"alg": client.id_token_alg, "kid": str(work.keys.current[client.id_token_alg].kid), "typ": "JWT"}
 
     def __init__(self, work: Work) -> None:
         self._work = work

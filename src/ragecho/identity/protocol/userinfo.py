@@ -24,7 +24,7 @@ async def userinfo(work: Work, token: str | None) -> Reply:
     try:
         claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=provider.audience)
         grant = await live_grant(work, claims.get("gid"))
-        if grant is None:
+        if grant is None or (claims["sub"], claims["client_id"]) != (str(grant["user_id"]), grant["client_id"]):
             raise InvalidToken("It was revoked, or the person may not sign in any more.")
         row = await store_grants.find_person(work.db, grant["user_id"])
         if row is None:
