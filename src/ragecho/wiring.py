@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ragecho.ask.flow import AskFlow
     from ragecho.identity.api import IdentityServices
     from ragecho.ingest.flow import IngestFlow
+    from ragecho.ingest.index_repair import Index
     from ragecho.ingest.service import Uploads
     from ragecho.library.search import PassageSearch
     from ragecho.web.service import Gateway
@@ -43,6 +44,7 @@ class Services:
     search: "PassageSearch"
     ask: "AskFlow"
     uploads: "Uploads"
+    index: "Index"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
     identity: "IdentityServices"
@@ -181,6 +183,7 @@ def build_services(settings: Settings) -> Services:
     from ragecho.engines.parsing import SandboxedParser
     from ragecho.identity.settings import audience_of, issuer_of
     from ragecho.identity.verifier import AccessTokenVerifier
+    from ragecho.ingest.index_repair import Index
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.library.search import PassageSearch
@@ -190,6 +193,7 @@ def build_services(settings: Settings) -> Services:
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
     search = PassageSearch(database, embedder)
     identity = build_identity(settings)
+    uploads = Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes)
     return Services(
         settings=settings,
         database=database,
@@ -199,7 +203,8 @@ def build_services(settings: Settings) -> Services:
         space=space_of(settings),
         search=search,
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
-        uploads=Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes),
+        uploads=uploads,
+        index=Index(database, blobs, uploads),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(
             ApiKeyVerifier(database),

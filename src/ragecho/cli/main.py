@@ -38,6 +38,7 @@ ENTRIES = (
     ),
     Entry("admin", "ragecho.cli.admin", "Create administrators and API keys on this machine.", OPERATING),
     Entry("db", "ragecho.cli.db", "Upgrade the database's schema.", OPERATING),
+    Entry("index", "ragecho.cli.index", "Compare the index with what it should hold, and mend it.", OPERATING),
     Entry("config", "ragecho.cli.config", "Check the settings and write the example file.", OPERATING),
     Entry("models", "ragecho.cli.models", "List and fetch model weights.", OPERATING),
     Entry(

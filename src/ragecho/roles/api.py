@@ -14,6 +14,7 @@ from ragecho.identity.api import build_identity_routers
 from ragecho.identity.federation.api import build_identity_providers_router
 from ragecho.identity.settings import issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
+from ragecho.ingest.api_index import build_index_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.library.api import build_documents_router, build_search_router
 from ragecho.platform.http import HttpSettings, create_app
@@ -96,6 +97,7 @@ def _routers(services: Services) -> list[APIRouter]:
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
+        build_index_router(services.index, database, authenticate),
         *build_audit_routers(database, authenticate),
         build_tenancy_router(
             database,

@@ -20,3 +20,15 @@ create policy tenant on embedding_cache to ragecho_app
   using (organization_id = (select ragecho_organization()))
   with check (organization_id = (select ragecho_organization()));
 grant select, insert, update, delete on embedding_cache to ragecho_app;
+
+-- Maintenance goes through all workspaces, each as its own worker. Ids only: nothing of a tenant's is told.
+create function ragecho_all_workspaces() returns table (organization_id uuid, id uuid)
+language sql stable security definer set search_path = pg_catalog, public
+begin atomic
+  select w.organization_id, w.id from public.workspaces w order by w.created_at, w.id;
+end;
+grant create on schema public to ragecho_login;
+alter function ragecho_all_workspaces owner to ragecho_login;
+revoke create on schema public from ragecho_login;
+revoke execute on function ragecho_all_workspaces from public;
+grant execute on function ragecho_all_workspaces to ragecho_app;
