@@ -308,6 +308,7 @@ def test_signing_out_needs_the_csrf_token(server: Server, browser: Browser, pers
 def test_signing_out_without_a_session_just_leads_to_the_app(browser: Browser) -> None:
     answer = browser.http.post("/auth/logout")
     assert (answer.status_code, answer.headers["location"]) == (303, "/app/")
+    assert "set-cookie" not in answer.headers
 
 
 def test_signing_out_everywhere_ends_every_browser(server: Server, browser: Browser, person: Person) -> None:

@@ -12,7 +12,9 @@ from ragecho.ask.api import build_router as build_ask_router
 from ragecho.audit.trail_api import build_audit_routers
 from ragecho.identity.api import build_identity_routers
 from ragecho.identity.federation.api import build_identity_providers_router
-from ragecho.identity.settings import issuer_of
+from ragecho.identity.scim.api import build_scim_tokens_router
+from ragecho.identity.scim.routes import build_scim_router
+from ragecho.identity.settings import base_url_of, issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.api_index import build_index_router
 from ragecho.ingest.settings import IngestSettings
@@ -90,6 +92,7 @@ def run(settings: Settings) -> int:
 def _routers(services: Services) -> list[APIRouter]:
     database = services.database
     authenticate = authentication(services.verifiers, services.gateway)
+    scim_url = f"{base_url_of(services.settings)}/scim/v2"
 
     return [
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
@@ -109,5 +112,7 @@ def _routers(services: Services) -> list[APIRouter]:
         build_domains_router(database, authenticate),
         *build_identity_routers(services.identity),
         build_identity_providers_router(services.identity.federation.administration, authenticate),
+        build_scim_tokens_router(database, authenticate, base_url=scim_url),
+        build_scim_router(database, base_url=scim_url),
         build_gateway_router(services.gateway, services.identity.database, database, authenticate, services.settings),
     ]

@@ -114,7 +114,9 @@ def build_gateway_router(
         url = await gateway.end(cookie, is_everywhere=everywhere)
         wants_json = "application/json" in request.headers.get("accept", "")
         answer: Response = JSONResponse({"redirect_to": url}) if wants_json else RedirectResponse(url, 303)
-        _forget_cookie(answer, gateway, gateway.cookie_name)
+        if cookie:
+            # Not otherwise: a form of another site comes without the cookie, and must not take it away.
+            _forget_cookie(answer, gateway, gateway.cookie_name)
         return answer
 
     @router.post(

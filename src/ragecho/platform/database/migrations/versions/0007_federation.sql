@@ -131,6 +131,7 @@ create table scim_tokens (
   name            text not null,
   prefix          text not null,
   secret_sha256   bytea not null unique,
+  workspaces      jsonb not null default '[]', -- roles in workspaces that newly provisioned people get
   created_by      uuid references users on delete set null,
   created_at      timestamptz not null default now(),
   expires_at      timestamptz,
@@ -168,7 +169,7 @@ end
 $$;
 
 -- Which organisation a SCIM token speaks for, looked up before there is a caller. No row when it does not count.
-create function ragecho_authenticate_scim_token(digest bytea) returns table (token_id uuid, organization_id uuid)
+create function ragecho_authenticate_scim_token(digest bytea) returns table (token_id uuid, organization_id uuid, workspaces jsonb)
 language plpgsql volatile security definer
 set search_path = pg_catalog, public
 as $$
@@ -176,7 +177,7 @@ as $$
 declare
   token record;
 begin
-  select t.id, t.organization_id, t.last_used_at into token from scim_tokens t
+  select t.id, t.organization_id, t.workspaces, t.last_used_at into token from scim_tokens t
   where t.secret_sha256 = digest and t.revoked_at is null and (t.expires_at is null or t.expires_at > now());
   if not found then
     return;
@@ -184,7 +185,7 @@ begin
   if token.last_used_at is null or token.last_used_at < now() - interval '1 minute' then
     update scim_tokens t set last_used_at = now() where t.organization_id = token.organization_id and t.id = token.id;
   end if;
-  return query select token.id, token.organization_id;
+  return query select token.id, token.organization_id, token.workspaces;
 end
 $$;
 
@@ -221,7 +222,7 @@ end
 $$;
 
 create policy login on scim_tokens to ragecho_login using (true);
-grant select (organization_id, id, secret_sha256, revoked_at, expires_at, last_used_at) on scim_tokens to ragecho_login;
+grant select (organization_id, id, secret_sha256, workspaces, revoked_at, expires_at, last_used_at) on scim_tokens to ragecho_login;
 grant update (last_used_at) on scim_tokens to ragecho_login;
 create policy login on identity_domains for select to ragecho_login using (true);
 grant select on identity_domains to ragecho_login;
