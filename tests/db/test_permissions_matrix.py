@@ -1,32 +1,25 @@
 """Every route x role x credential x tenant, made from the OpenAPI document and the authorization table, through the real app."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import create_engine, text
+from tests.db.app_driver import key_of, running
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
 from tests.db.people import add_domain, add_group, add_person, run
 from tests.openapi_requests import Operation, operations_of
 
-from ragecho.ask.flow import AskFlow
-from ragecho.audit.store import AnswerRecords
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.authorization import RULES, OrganizationRole, Permission, Scope, WorkspaceRole
-from ragecho.kernel.ids import UserId, uuid7
-from ragecho.library.search import PassageSearch
+from ragecho.kernel.ids import uuid7
 from ragecho.platform.database import Database, driver_url
 from ragecho.platform.http.permissions import AUTHENTICATED
-from ragecho.platform.settings import Settings
-from ragecho.roles.api import build_app
 from ragecho.tenancy import secrets
-from ragecho.wiring import build_services
 
 pytestmark = pytest.mark.anyio
 
@@ -52,26 +45,6 @@ class Who:
         return RULES[Permission(permission)].allows(self.scopes, self.workspace_role, self.organization_role)
 
 
-@asynccontextmanager
-async def running(
-    owner_url: str, data_dir: Path, embedder: FakeEmbedder
-) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """The application as `ragecho api` builds it, with an embedder that needs no weights."""
-    settings = Settings(_env_file=None, database_url=SecretStr(owner_url), data_dir=data_dir, reranker="none")
-    services = build_services(settings)
-    search = PassageSearch(services.database, embedder)
-    ask = AskFlow(search, AnswerRecords(services.database), embedder, None)
-    services = replace(services, embedder=embedder, search=search, ask=ask)
-    app = build_app(services)
-    transport = httpx.ASGITransport(app=app)
-    try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield app, client
-    finally:
-        await services.identity.database.close()
-        await services.database.close()
-
-
 @pytest.fixture
 async def app(
     owner_url: str, tmp_path: Path, embedder: FakeEmbedder
@@ -84,35 +57,6 @@ def guarded(app: FastAPI) -> list[Operation]:
     found = [operation for operation in operations_of(app.openapi()) if not operation.is_public]
     assert len(found) > 40
     return found
-
-
-async def key_of(
-    database: Database,
-    tenant: Tenant,
-    user_id: UserId | None,
-    *,
-    scopes: Iterable[Scope] = Scope,
-    cap: OrganizationRole | None = OrganizationRole.OWNER,
-    expires: str = "1 hour",
-    is_revoked: bool = False,
-) -> str:
-    """Make a key with a secret that works (or not)."""
-    secret = secrets.new_secret()
-    await run(
-        database,
-        tenant,
-        "insert into api_keys (id, organization_id, workspace_id, user_id, name, prefix, secret_sha256, scopes,"
-        " organization_role, expires_at, revoked_at) values (:id, :organization, :workspace, :user, 'key', 'echo_x', :digest,"
-        " :scopes, :cap, now() + cast(:expires as text)::interval, case when :revoked then now() end)",
-        id=uuid7(),
-        user=user_id,
-        digest=secrets.digest(secret),
-        scopes=sorted(set(scopes)),
-        cap=cap,
-        expires=expires,
-        revoked=is_revoked,
-    )
-    return secret
 
 
 async def everybody(database: Database, tenant: Tenant) -> list[Who]:
