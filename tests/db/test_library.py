@@ -1,5 +1,7 @@
 """Documents, chunks and their statistics change together or not at all."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import text
 from tests.db.conftest import Tenant
@@ -133,6 +135,44 @@ async def test_search_is_limited_to_tags_and_documents(
         assert await ids(SearchFilter(tags=("birds", "2026")), mode) == {tagged}
         assert await ids(SearchFilter(documents=(other,)), mode) == {other}
         assert await ids(SearchFilter(documents=()), mode) == set()
+        assert await ids(SearchFilter(any_tags=("2026", "2027")), mode) == {tagged}
+        assert await ids(SearchFilter(tags=("birds",), documents=(other,)), mode) == {other}
+
+
+async def test_search_is_limited_to_what_documents_say_of_themselves(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder
+) -> None:
+    one = await add_document(database, tenant, embedder, "heron one", filename="Report_100%.txt")
+    two = await add_document(database, tenant, embedder, "heron two", filename="notes.md", access=Access.INTERNAL)
+    async with database.transaction(tenant.worker()) as session:
+        await session.execute(
+            text('update documents set metadata = \'{"year": 2026, "by": {"name": "Ada"}}\' where id = :id'),
+            {"id": one},
+        )
+        await session.execute(
+            text(
+                "update documents set created_at = '2020-01-01T00:00Z', content_type = 'text/markdown' where id = :id"
+            ),
+            {"id": two},
+        )
+    search = PassageSearch(database, embedder)
+    then = datetime(2021, 1, 1, tzinfo=UTC)
+    cases = [
+        (SearchFilter(metadata={"year": 2026}), {one}),
+        (SearchFilter(metadata={"by": {"name": "Ada"}}), {one}),
+        (SearchFilter(metadata={"year": "2026"}), set()),
+        (SearchFilter(created_from=then), {one}),
+        (SearchFilter(created_before=then), {two}),
+        (SearchFilter(content_types=("text/markdown",)), {two}),
+        (SearchFilter(access=(Access.INTERNAL,)), {two}),
+        (SearchFilter(filename="report_100%"), {one}),
+        (SearchFilter(filename="report%"), set()),
+        (SearchFilter(filename=".md", created_before=then), {two}),
+    ]
+    for mode in SearchMode:
+        for wanted, expected in cases:
+            found = await search.search(tenant.member(), query="heron", k=5, wanted=wanted, mode=mode)
+            assert {passage.document_id for passage in found.passages} == expected, (mode, wanted)
 
 
 async def test_the_graph_and_the_pruned_lexical_side_find_what_the_exact_ones_find(

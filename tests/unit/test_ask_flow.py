@@ -345,12 +345,16 @@ def test_reading_needs_the_read_scope() -> None:
 
 def test_the_record_can_replay_the_answer() -> None:
     it = flow(MemoryLibrary(NOTICE, LEAVE), ScriptedGenerator("scripted:a", ["The notice period is three months [1]."]))
-    answer = ask(it, QUESTION, k=2, tags=("hr",))
+    answer = ask(it, QUESTION, k=2, wanted=SearchFilter(tags=("hr",)))
     record = asyncio.run(it.record_of(CALLER, answer.id))
     assert (record.question, record.answer, record.citations) == (QUESTION, answer.text, answer.citations)
     assert (record.prompt_version, record.model) == ("answer.v1", "scripted:a")
     assert {p.content_sha256 for p in record.retrieved} == {NOTICE.content_sha256, LEAVE.content_sha256}
-    assert (record.settings["k"], record.settings["tags"], record.settings["reranker"]) == (2, ["hr"], "words")
+    assert (record.settings["k"], record.settings["filter"]["tags"], record.settings["reranker"]) == (
+        2,
+        ("hr",),
+        "words",
+    )
     assert {"retrieve", "judge", "generate", "total"} <= record.timings_ms.keys()
 
 

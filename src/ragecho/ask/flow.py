@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +42,6 @@ from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import GenerationFailed, NotFound
 from ragecho.kernel.ids import AnswerId, uuid7
-from ragecho.library.model import SearchFilter
 from ragecho.platform.telemetry import current_trace_id, get_logger, span
 from ragecho.platform.telemetry.metrics import count_answer
 from ragecho.ports.embedder import Embedder
@@ -172,7 +172,7 @@ class AskFlow:
                 query=work.question,
                 k=request.k or self._settings.ask_passages,
                 mode=request.mode,
-                wanted=SearchFilter(request.tags, request.document_ids),
+                wanted=request.wanted,
             )
         await work.emit(Status("judge"))
         with work.step("judge"):
@@ -353,8 +353,7 @@ class AskFlow:
         return {
             "k": request.k or self._settings.ask_passages,
             "mode": str(request.mode),
-            "tags": list(request.tags),
-            "document_ids": None if request.document_ids is None else [str(each) for each in request.document_ids],
+            "filter": asdict(request.wanted),
             "requested_model": request.model,
             "embedder": self._embedder.model,
             "embedder_revision": self._embedder.revision,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ragecho.audit.records import AnswerRecord
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.ids import AnswerId, ChunkId, DocumentId, VersionId
+from ragecho.kernel.ids import AnswerId, ChunkId, VersionId
 from ragecho.kernel.passages import Citation, Passage, Usage
 from ragecho.library.model import SearchFilter
 from ragecho.library.search import Found, SearchMode
@@ -57,8 +57,7 @@ class AskRequest:
 
     question: str
     k: int | None = None
-    tags: tuple[str, ...] = ()
-    document_ids: tuple[DocumentId, ...] | None = None
+    wanted: SearchFilter = field(default_factory=SearchFilter)
     model: str | None = None
     mode: SearchMode = SearchMode.HYBRID
 

@@ -8,18 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ragecho.ask.model import Answer, AskRequest
 from ragecho.audit.records import AnswerRecord
-from ragecho.kernel.ids import DocumentId
 from ragecho.kernel.passages import Citation, Passage, Usage
+from ragecho.library.schemas import SearchFilters
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-
-
-class AskFilters(BaseModel):
-    """Which documents to answer from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    document_ids: list[UUID] | None = Field(None, max_length=1000)
 
 
 class AskIn(BaseModel):
@@ -31,16 +23,14 @@ class AskIn(BaseModel):
     k: int | None = Field(None, ge=1, le=50, description="Passages to answer from.")
     tags: list[Tag] = Field(default_factory=list, max_length=50, description="Only documents with all of these tags.")
     model: str | None = Field(None, max_length=200, description="A configured generator, or `extractive`.")
-    filters: AskFilters | None = None
+    filters: SearchFilters | None = None
 
     def to_request(self) -> AskRequest:
         """Return what the flow takes."""
-        ids = self.filters.document_ids if self.filters else None
         return AskRequest(
             question=self.question,
             k=self.k,
-            tags=tuple(self.tags),
-            document_ids=None if ids is None else tuple(DocumentId(each) for each in ids),
+            wanted=(self.filters or SearchFilters()).with_tags(self.tags),
             model=self.model,
         )
 

@@ -13,9 +13,9 @@ from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
-from ragecho.library.model import DocumentFilter, SearchFilter
+from ragecho.library.model import DocumentFilter
 from ragecho.library.rerank import rerank
-from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchIn, SearchOut
+from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
 from ragecho.library.search import Found, PassageSearch
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
@@ -212,10 +212,7 @@ def build_search_router(search: PassageSearch, reranker: Reranker | None, authen
     @router.post("/search")
     async def search_passages(caller: Reading, body: SearchIn) -> SearchOut:
         """Find passages by words and meaning among what the caller may read."""
-        ids = body.filters.document_ids if body.filters else None
-        wanted = SearchFilter(
-            tags=tuple(body.tags), documents=None if ids is None else tuple(DocumentId(one) for one in ids)
-        )
+        wanted = (body.filters or SearchFilters()).with_tags(body.tags)
         if body.rerank and reranker is None:
             raise InvalidInput("No reranker is configured (RAGECHO_RERANKER); search without 'rerank'.")
         found = await search.search(caller, query=body.query, k=body.k, mode=body.mode, wanted=wanted)

@@ -93,10 +93,21 @@ class DocumentFilter:
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """Which documents to search: those with all `tags`, and among `documents` unless None."""
+    """Which documents to search; a field that is empty (or None) excludes nothing.
+
+    `tags`: all of them; `any_tags`: at least one; `documents`: among these; `metadata`: holds these keys with these values;
+    `created_from` and `created_before`: when the document was first uploaded; `filename`: a part of the name, in any case.
+    """
 
     tags: tuple[str, ...] = ()
     documents: tuple[DocumentId, ...] | None = None
+    any_tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    content_types: tuple[str, ...] = ()
+    access: tuple[Access, ...] = ()
+    filename: str = ""
 
 
 @dataclass(frozen=True, slots=True)

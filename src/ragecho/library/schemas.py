@@ -1,16 +1,17 @@
 """HTTP shapes of the library."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Access, Caller
-from ragecho.kernel.ids import GroupId, UserId
+from ragecho.kernel.ids import DocumentId, GroupId, UserId
 from ragecho.kernel.passages import Passage
-from ragecho.library.model import Document, NamedReaders, StoredChunk
+from ragecho.library.model import Document, NamedReaders, SearchFilter, StoredChunk
 from ragecho.library.search import Found, SearchMode
 from ragecho.tenancy.grants import MAX_NAMED
 
@@ -105,11 +106,40 @@ class ChunkOut(BaseModel):
 
 
 class SearchFilters(BaseModel):
-    """Which documents to search."""
+    """Which documents to search; what is left out excludes nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
     document_ids: list[UUID] | None = Field(None, max_length=1000)
+    any_tags: list[Tag] = Field(default_factory=list, max_length=50, description="At least one of these tags.")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, max_length=50, description="Holds these keys with these values."
+    )
+    created_from: datetime | None = Field(None, description="Uploaded then or later.")
+    created_before: datetime | None = Field(None, description="Uploaded before.")
+    content_types: list[str] = Field(default_factory=list, max_length=50, examples=[["application/pdf"]])
+    access: list[Access] = Field(default_factory=list)
+    filename: str = Field("", max_length=200, description="A part of the file's name, in any case.")
+
+    @field_validator("created_from", "created_before")
+    @classmethod
+    def _in_utc_without_a_zone(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    def with_tags(self, tags: Sequence[str]) -> SearchFilter:
+        """Return the filter, with documents that have all of `tags`."""
+        ids = self.document_ids
+        return SearchFilter(
+            tags=tuple(tags),
+            documents=None if ids is None else tuple(DocumentId(one) for one in ids),
+            any_tags=tuple(self.any_tags),
+            metadata=self.metadata,
+            created_from=self.created_from,
+            created_before=self.created_before,
+            content_types=tuple(self.content_types),
+            access=tuple(self.access),
+            filename=self.filename,
+        )
 
 
 class SearchIn(BaseModel):

@@ -17,7 +17,7 @@ from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
 from ragecho.kernel.passages import Passage
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.model import SearchFilter
-from ragecho.library.search_sql import INDEX_STATE, search_statement
+from ragecho.library.search_sql import INDEX_STATE, filter_parameters, matching_size_statement, search_statement
 from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
@@ -121,11 +121,13 @@ class PassageSearch:
     ) -> Sequence[Mapping[str, Any]]:
         """Ask under the state that was seen last; the answer counts if the state read after it is still that one."""
         terms = analysis.query_terms_of(query) if mode is not SearchMode.VECTOR else {}
+        filters = filter_parameters(wanted)
         state = self._states.get(caller.workspace_id) or await self._read_state(caller)
+        in_question = await self._chunks_matching(caller, filters) if filters else None
         while True:
             found, now = await self._database.read(
                 caller,
-                self._statement(caller, state, terms, vector, k=k, mode=mode, wanted=wanted),
+                self._statement(caller, state, terms, vector, filters, k=k, mode=mode, in_question=in_question),
                 (INDEX_STATE, {"workspace_id": caller.workspace_id}),
             )
             present = _state(now)
@@ -134,28 +136,37 @@ class PassageSearch:
                 return found
             state = present
 
+    async def _chunks_matching(self, caller: Caller, filters: Mapping[str, Any]) -> int:
+        """Return how many chunks a filter lets through: a graph that mostly leads elsewhere would find too little."""
+        parameters = {"workspace_id": caller.workspace_id, **filters}
+        (rows,) = await self._database.read(caller, (matching_size_statement(frozenset(filters)), parameters))
+        return int(rows[0]["chunks"])
+
     def _statement(
         self,
         caller: Caller,
         state: IndexState,
         terms: Mapping[str, int],
         vector: str | None,
+        filters: Mapping[str, Any],
         *,
         k: int,
         mode: SearchMode,
-        wanted: SearchFilter,
+        in_question: int | None,
     ) -> Query:
         tuning = self._tuning
+        chunks = state.chunks if in_question is None else min(state.chunks, in_question)
         statement, names = search_statement(
             str(mode),
             dimensions=state.dimensions,
-            is_exact=state.chunks < tuning.exact_below_chunks,
-            is_filtered=bool(wanted.tags or wanted.documents is not None),
+            is_exact=chunks < tuning.exact_below_chunks,
+            filters=frozenset(filters),
             vector_weight=tuning.vector_weight,
             lexical_weight=tuning.lexical_weight,
             k=tuning.rrf_k,
         )
         parameters: dict[str, Any] = {
+            **filters,
             "workspace_id": caller.workspace_id,
             "space_id": state.space_id,
             "limit": k,
@@ -163,8 +174,6 @@ class PassageSearch:
             "vector": vector,
             "terms": analysis.TermIds(caller.workspace_id).of(terms),
             "weights": [float(times) for times in terms.values()],
-            "tags": list(wanted.tags) or None,
-            "documents": list(wanted.documents) if wanted.documents is not None else None,
             "candidate_cap": tuning.candidate_cap,
         }
         return statement, {name: parameters[name] for name in names}

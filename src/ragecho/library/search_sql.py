@@ -10,8 +10,13 @@ Every table is filtered by the workspace as well as by its policy: the planner p
 """
 
 from functools import lru_cache
+from typing import Any
 
+import orjson
 from sqlalchemy import TextClause, text
+
+from ragecho.library.model import SearchFilter
+from ragecho.library.store_documents import escape_like
 
 # `+ 0` keeps the planner off the graph: exact results for small workspaces cost less than the graph's detour.
 _EXACT = "(v.embedding <#> cast(:vector as halfvec)) + 0"
@@ -36,8 +41,8 @@ _VECTOR_GRAPH = """
 _LEXICAL = """
     lexical_side as materialized (
       select l.chunk_id, l.score, row_number() over (order by l.score desc, l.chunk_id) as rank
-      from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), cast(:tags as text[]),
-                                      cast(:documents as uuid[]), :candidate_cap, :depth) l
+      from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), null::text[],
+                                      {documents}, :candidate_cap, :depth) l
     )"""
 _SIDE_SCORE = "select chunk_id, {weight} / ({k} + rank) as part from {side}_side"
 _SELECT = """
@@ -54,10 +59,48 @@ _SELECT = """
     join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id
     {score_joins}
     order by f.score desc, c.id"""
-_FILTERS = """
-        and (cast(:documents as uuid[]) is null or v.document_id = any (cast(:documents as uuid[])))
-        and (cast(:tags as text[]) is null or v.document_id in (
-          select t.id from documents t where t.workspace_id = :workspace_id and t.tags @> cast(:tags as text[])))"""
+# What a filter says of documents, by the parameter that holds it.
+_CONDITIONS = {
+    "tags": "d.tags @> cast(:tags as text[])",
+    "any_tags": "d.tags && cast(:any_tags as text[])",
+    "documents": "d.id = any (cast(:documents as uuid[]))",
+    "metadata": "d.metadata @> cast(:metadata as jsonb)",
+    "created_from": "d.created_at >= cast(:created_from as timestamptz)",
+    "created_before": "d.created_at < cast(:created_before as timestamptz)",
+    "content_types": "d.content_type = any (cast(:content_types as text[]))",
+    "access": "d.access = any (cast(:access as text[]))",
+    "filename": "d.filename ilike cast(:filename as text)",
+}
+_MATCHING = """
+    matching as materialized (select d.id, d.chunks from documents d where d.workspace_id = :workspace_id and {conditions})"""
+_AMONG = "and v.document_id in (select m.id from matching m)"
+
+
+def filter_parameters(wanted: SearchFilter) -> dict[str, Any]:
+    """Return the parameters of the conditions that a filter makes; empty when it excludes nothing."""
+    found: dict[str, Any] = {
+        "tags": list(wanted.tags),
+        "any_tags": list(wanted.any_tags),
+        "metadata": orjson.dumps(wanted.metadata).decode() if wanted.metadata else None,
+        "created_from": wanted.created_from,
+        "created_before": wanted.created_before,
+        "content_types": list(wanted.content_types),
+        "access": [str(one) for one in wanted.access],
+        "filename": f"%{escape_like(wanted.filename)}%" if wanted.filename else None,
+    }
+    found = {name: value for name, value in found.items() if value}
+    # Among no documents at all nothing is found, which is not the same as no condition.
+    return found if wanted.documents is None else found | {"documents": list(wanted.documents)}
+
+
+@lru_cache(maxsize=64)
+def matching_size_statement(filters: frozenset[str]) -> TextClause:
+    """Return the statement that tells how many chunks the documents have that a filter lets through."""
+    return text(f"with {_matching(filters)} select coalesce(sum(chunks), 0) as chunks from matching")
+
+
+def _matching(filters: frozenset[str]) -> str:
+    return _MATCHING.format(conditions=" and ".join(_CONDITIONS[name] for name in sorted(filters)))
 
 
 @lru_cache(maxsize=64)
@@ -66,13 +109,16 @@ def search_statement(
     *,
     dimensions: int,
     is_exact: bool,
-    is_filtered: bool,
+    filters: frozenset[str],
     vector_weight: float,
     lexical_weight: float,
     k: int,
 ) -> tuple[TextClause, frozenset[str]]:
-    """Return the statement of one search and its parameters' names; `mode` is hybrid, vector or lexical."""
-    sides, parts, joins = [], [], []
+    """Return the statement of one search and its parameters' names.
+
+    `mode` is hybrid, vector or lexical; `filters` are names of `filter_parameters`.
+    """
+    sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
         distance = _EXACT if is_exact else _GRAPH.format(dimensions=dimensions)
         sides.append(
@@ -80,14 +126,15 @@ def search_statement(
                 distance=distance,
                 # The graph is a partial index: the planner uses it only for a query that implies its condition.
                 dimension_test="" if is_exact else f"and vector_dims(v.embedding) = {dimensions}",
-                filters=_FILTERS if is_filtered else "",
+                filters=_AMONG if filters else "",
             )
         )
         parts.append(_SIDE_SCORE.format(weight=vector_weight, k=k, side="vector"))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
-        sides.append(_LEXICAL)
+        among = "coalesce((select array_agg(m.id) from matching m), array[]::uuid[])" if filters else "null::uuid[]"
+        sides.append(_LEXICAL.format(documents=among))
         parts.append(_SIDE_SCORE.format(weight=lexical_weight, k=k, side="lexical"))
         joins.append("left join lexical_side l on l.chunk_id = c.id")
     statement = text(

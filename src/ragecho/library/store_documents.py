@@ -142,7 +142,7 @@ async def list_documents(
             "status": wanted.status,
             "tag": wanted.tag,
             "access": str(wanted.access) if wanted.access else None,
-            "text": f"%{_escape_like(wanted.text)}%" if wanted.text else None,
+            "text": f"%{escape_like(wanted.text)}%" if wanted.text else None,
             "limit": limit,
             "offset": offset,
         },
@@ -406,7 +406,8 @@ def _document(row: RowMapping) -> Document:
     return Document(**fields)
 
 
-def _escape_like(value: str) -> str:
+def escape_like(value: str) -> str:
+    """Return `value` as a pattern of LIKE that matches just these characters."""
     return value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
