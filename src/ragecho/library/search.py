@@ -166,6 +166,8 @@ class PassageSearch:
             "tags": list(wanted.tags) or None,
             "documents": list(wanted.documents) if wanted.documents is not None else None,
             "candidate_cap": tuning.candidate_cap,
+            "sees_all": caller.sees_all,
+            "principals": list(caller.principals),
         }
         return statement, {name: parameters[name] for name in names}
 
