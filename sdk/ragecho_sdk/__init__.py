@@ -34,6 +34,19 @@ from ragecho_sdk.models import (
     UploadedDocument,
     Workspace,
 )
+from ragecho_sdk.tenancy_models import (
+    ApiKey,
+    AuditEvent,
+    BulkItem,
+    BulkResult,
+    Group,
+    GroupMember,
+    Invitation,
+    Member,
+    ServiceAccount,
+    WorkspaceMember,
+    WorkspacePreview,
+)
 from ragecho_sdk.transport import VERSION
 
 __version__ = VERSION
@@ -41,7 +54,11 @@ __version__ = VERSION
 __all__ = [
     "Answer",
     "AnswerEvent",
+    "ApiKey",
     "AsyncEcho",
+    "AuditEvent",
+    "BulkItem",
+    "BulkResult",
     "Chunk",
     "Citation",
     "Document",
@@ -58,15 +75,22 @@ __all__ = [
     "EchoTimeoutError",
     "EchoUnavailableError",
     "Failure",
+    "Group",
+    "GroupMember",
     "Health",
+    "Invitation",
     "Job",
     "Me",
+    "Member",
     "Organization",
     "Page",
     "Person",
     "Place",
     "SearchHit",
     "SearchResult",
+    "ServiceAccount",
     "UploadedDocument",
     "Workspace",
+    "WorkspaceMember",
+    "WorkspacePreview",
 ]

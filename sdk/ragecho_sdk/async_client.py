@@ -11,6 +11,16 @@ from typing import Any, TypeVar
 import httpx
 
 from ragecho_sdk import calls
+from ragecho_sdk.async_tenancy import (
+    AsyncAudit,
+    AsyncGroups,
+    AsyncInvitations,
+    AsyncKeys,
+    AsyncMembers,
+    AsyncOrganizations,
+    AsyncServiceAccounts,
+    AsyncWorkspaces,
+)
 from ragecho_sdk.calls import Call, Source
 from ragecho_sdk.models import (
     Answer,
@@ -23,7 +33,6 @@ from ragecho_sdk.models import (
     Page,
     SearchResult,
     UploadedDocument,
-    Workspace,
 )
 from ragecho_sdk.sse import EventDecoder
 from ragecho_sdk.transport import (
@@ -64,6 +73,13 @@ class AsyncEcho:
         self.documents = AsyncDocuments(self)
         self.jobs = AsyncJobs(self)
         self.workspaces = AsyncWorkspaces(self)
+        self.audit = AsyncAudit(self)
+        self.groups = AsyncGroups(self)
+        self.invitations = AsyncInvitations(self)
+        self.keys = AsyncKeys(self)
+        self.members = AsyncMembers(self)
+        self.organizations = AsyncOrganizations(self)
+        self.service_accounts = AsyncServiceAccounts(self)
 
     async def __aenter__(self) -> AsyncEcho:
         return self
@@ -295,22 +311,3 @@ class AsyncJobs:
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job that is not finished."""
         return await self._echo.send(calls.cancel_job(job_id))
-
-
-class AsyncWorkspaces:
-    """Workspaces that the caller may see."""
-
-    def __init__(self, echo: AsyncEcho) -> None:
-        self._echo = echo
-
-    async def list(self, *, limit: int | None = None, offset: int | None = None) -> Page[Workspace]:
-        """Return one page."""
-        return await self._echo.send(calls.list_workspaces(limit=limit, offset=offset))
-
-    async def create(self, slug: str, *, name: str | None = None) -> Workspace:
-        """Create a workspace and return it."""
-        return await self._echo.send(calls.create_workspace(slug, name=name))
-
-    async def get(self, workspace: str) -> Workspace:
-        """Return one workspace by id or slug."""
-        return await self._echo.send(calls.get_workspace(workspace))

@@ -20,7 +20,6 @@ from ragecho_sdk.models import (
     Page,
     SearchResult,
     UploadedDocument,
-    Workspace,
     page_of,
 )
 
@@ -46,21 +45,25 @@ class Call(Generic[T]):
     is_binary: bool = False
 
 
-def _get(path: str, read: Callable[[Any], T], *, is_binary: bool = False, **params: Any) -> Call[T]:
+def get(path: str, read: Callable[[Any], T], *, is_binary: bool = False, **params: Any) -> Call[T]:
+    """Return a call that reads; parameters that are None are left out."""
     given = {name: value for name, value in params.items() if value is not None}
     return Call("GET", path, read, given, is_repeatable=True, is_binary=is_binary)
 
 
-def _post(path: str, read: Callable[[Any], T], **body: Any) -> Call[T]:
+def post(path: str, read: Callable[[Any], T], **body: Any) -> Call[T]:
+    """Return a call with a JSON body; fields that are None are left out."""
     given = {name: value for name, value in body.items() if value is not None}
     return Call("POST", path, read, body=given)
 
 
-def _nothing(_: Any) -> None:
-    return None
+def nothing(_: Any) -> None:
+    """Read an answer without content."""
+    return
 
 
-def _segment(value: str) -> str:
+def segment(value: str) -> str:
+    """Return a value as one segment of an address; raise `EchoError` for an empty one."""
     if not value:
         # An empty segment would turn the call into the one that lists everything.
         raise EchoError("An id is needed; an empty one was given.")
@@ -69,12 +72,12 @@ def _segment(value: str) -> str:
 
 def health() -> Call[Health]:
     """Liveness."""
-    return _get("/health", Health.read)
+    return get("/health", Health.read)
 
 
 def me() -> Call[Me]:
     """Who the caller is."""
-    return _get("/auth/me", Me.read)
+    return get("/auth/me", Me.read)
 
 
 def upload(
@@ -101,102 +104,87 @@ def list_documents(
 ) -> Call[Page[Document]]:
     """One page of documents."""
     read = page_of(Document)
-    return _get("/api/v1/documents", read, status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
+    return get("/api/v1/documents", read, status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
 
 
 def get_document(document_id: str) -> Call[Document]:
     """One document."""
-    return _get(f"/api/v1/documents/{_segment(document_id)}", Document.read)
+    return get(f"/api/v1/documents/{segment(document_id)}", Document.read)
 
 
 def delete_document(document_id: str) -> Call[None]:
     """Delete a document with its chunks and its original."""
-    return Call("DELETE", f"/api/v1/documents/{_segment(document_id)}", _nothing)
+    return Call("DELETE", f"/api/v1/documents/{segment(document_id)}", nothing)
 
 
 def document_text(document_id: str) -> Call[str]:
     """Fetch the parsed text that citations count in."""
-    return _get(f"/api/v1/documents/{_segment(document_id)}/text", lambda data: data.decode("utf-8"), is_binary=True)
+    return get(f"/api/v1/documents/{segment(document_id)}/text", lambda data: data.decode("utf-8"), is_binary=True)
 
 
 def document_content(document_id: str) -> Call[bytes]:
     """Fetch the original bytes."""
-    return _get(f"/api/v1/documents/{_segment(document_id)}/content", bytes, is_binary=True)
+    return get(f"/api/v1/documents/{segment(document_id)}/content", bytes, is_binary=True)
 
 
 def document_chunks(document_id: str, *, limit: int | None, offset: int | None) -> Call[Page[Chunk]]:
     """One page of a document's chunks, in the order of the text."""
-    return _get(f"/api/v1/documents/{_segment(document_id)}/chunks", page_of(Chunk), limit=limit, offset=offset)
+    return get(f"/api/v1/documents/{segment(document_id)}/chunks", page_of(Chunk), limit=limit, offset=offset)
 
 
 def reindex_document(document_id: str) -> Call[UploadedDocument]:
     """Parse and index a document again."""
-    return _post(f"/api/v1/documents/{_segment(document_id)}/reindex", UploadedDocument.read)
+    return post(f"/api/v1/documents/{segment(document_id)}/reindex", UploadedDocument.read)
 
 
 def update_document(document_id: str, **changes: Any) -> Call[Document]:
     """Change what is said about a document."""
     given = {name: value for name, value in changes.items() if value is not None}
-    return Call("PATCH", f"/api/v1/documents/{_segment(document_id)}", Document.read, body=given)
+    return Call("PATCH", f"/api/v1/documents/{segment(document_id)}", Document.read, body=given)
 
 
 def replace_document(document_id: str, source: Source) -> Call[UploadedDocument]:
     """Upload a new version of a document."""
-    path = f"/api/v1/documents/{_segment(document_id)}/content"
+    path = f"/api/v1/documents/{segment(document_id)}/content"
     return Call("PUT", path, UploadedDocument.read, form={}, sources=(source,), source_field="file")
 
 
 def list_jobs(*, status: str | None, limit: int | None, offset: int | None) -> Call[Page[Job]]:
     """One page of jobs."""
-    return _get("/api/v1/jobs", page_of(Job), status=status, limit=limit, offset=offset)
+    return get("/api/v1/jobs", page_of(Job), status=status, limit=limit, offset=offset)
 
 
 def dead_jobs(*, limit: int | None, offset: int | None) -> Call[Page[Job]]:
     """One page of the jobs that were given up."""
-    return _get("/api/v1/jobs/dead", page_of(Job), limit=limit, offset=offset)
+    return get("/api/v1/jobs/dead", page_of(Job), limit=limit, offset=offset)
 
 
 def get_job(job_id: str) -> Call[Job]:
     """One job."""
-    return _get(f"/api/v1/jobs/{_segment(job_id)}", Job.read)
+    return get(f"/api/v1/jobs/{segment(job_id)}", Job.read)
 
 
 def retry_job(job_id: str) -> Call[Job]:
     """Try a failed or dead job again."""
-    return _post(f"/api/v1/jobs/{_segment(job_id)}/retry", Job.read)
+    return post(f"/api/v1/jobs/{segment(job_id)}/retry", Job.read)
 
 
 def cancel_job(job_id: str) -> Call[Job]:
     """Cancel a job that is not finished."""
-    return _post(f"/api/v1/jobs/{_segment(job_id)}/cancel", Job.read)
+    return post(f"/api/v1/jobs/{segment(job_id)}/cancel", Job.read)
 
 
 def search(query: str, **options: Any) -> Call[SearchResult]:
     """Find passages. It changes nothing, so it may be repeated."""
-    call = _post("/api/v1/search", SearchResult.read, query=query, **options)
+    call = post("/api/v1/search", SearchResult.read, query=query, **options)
     return Call(call.method, call.path, call.read, body=call.body, is_repeatable=True)
 
 
 def ask(question: str, **options: Any) -> Call[Answer]:
     """Answer a question with citations."""
-    return _post("/api/v1/ask", Answer.read, question=question, **options)
+    return post("/api/v1/ask", Answer.read, question=question, **options)
 
 
 def ask_stream(question: str, **options: Any) -> Call[None]:
     """Answer a question as server-sent events."""
-    return _post("/api/v1/chat/stream", _nothing, question=question, **options)
-
-
-def list_workspaces(*, limit: int | None, offset: int | None) -> Call[Page[Workspace]]:
-    """One page of the workspaces that the caller may see."""
-    return _get("/api/v1/workspaces", page_of(Workspace), limit=limit, offset=offset)
-
-
-def create_workspace(slug: str, *, name: str | None) -> Call[Workspace]:
-    """Create a workspace."""
-    return _post("/api/v1/workspaces", Workspace.read, slug=slug, name=name)
-
-
-def get_workspace(workspace: str) -> Call[Workspace]:
-    """One workspace by id or slug."""
-    return _get(f"/api/v1/workspaces/{_segment(workspace)}", Workspace.read)
+    return post("/api/v1/chat/stream", nothing, question=question, **options)

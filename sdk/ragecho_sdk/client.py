@@ -22,9 +22,18 @@ from ragecho_sdk.models import (
     Page,
     SearchResult,
     UploadedDocument,
-    Workspace,
 )
 from ragecho_sdk.sse import EventDecoder
+from ragecho_sdk.tenancy import (
+    Audit,
+    Groups,
+    Invitations,
+    Keys,
+    Members,
+    Organizations,
+    ServiceAccounts,
+    Workspaces,
+)
 from ragecho_sdk.transport import (
     DEFAULT_SERVER,
     Connection,
@@ -63,6 +72,13 @@ class Echo:
         self.documents = Documents(self)
         self.jobs = Jobs(self)
         self.workspaces = Workspaces(self)
+        self.audit = Audit(self)
+        self.groups = Groups(self)
+        self.invitations = Invitations(self)
+        self.keys = Keys(self)
+        self.members = Members(self)
+        self.organizations = Organizations(self)
+        self.service_accounts = ServiceAccounts(self)
 
     def __enter__(self) -> Echo:
         return self
@@ -290,22 +306,3 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job that is not finished."""
         return self._echo.send(calls.cancel_job(job_id))
-
-
-class Workspaces:
-    """Workspaces that the caller may see."""
-
-    def __init__(self, echo: Echo) -> None:
-        self._echo = echo
-
-    def list(self, *, limit: int | None = None, offset: int | None = None) -> Page[Workspace]:
-        """Return one page."""
-        return self._echo.send(calls.list_workspaces(limit=limit, offset=offset))
-
-    def create(self, slug: str, *, name: str | None = None) -> Workspace:
-        """Create a workspace and return it."""
-        return self._echo.send(calls.create_workspace(slug, name=name))
-
-    def get(self, workspace: str) -> Workspace:
-        """Return one workspace by id or slug."""
-        return self._echo.send(calls.get_workspace(workspace))

@@ -251,6 +251,8 @@ class Workspace(Model):
     description: str | None = None
     status: str | None = None
     created_at: str | None = None
+    updated_at: str | None = None
+    archived_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,8 @@ class Organization(Model):
     id: str
     name: str
     role: str | None = None
+    is_suspended: bool = False
+    created_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -303,7 +307,8 @@ class Health(Model):
     version: str | None = None
 
 
-def _all(model: type[M]) -> Callable[[Any], tuple[M, ...]]:
+def all_of(model: type[M]) -> Callable[[Any], tuple[M, ...]]:
+    """Return the reader of a tuple of `model`."""
     return lambda items: tuple(model.read(item) for item in items)
 
 
@@ -320,14 +325,14 @@ UploadedDocument._readers = {"error": _failure}
 Job._readers = {"error": _failure}
 Chunk._readers = {"heading_path": tuple}
 SearchHit._readers = {"heading_path": tuple}
-SearchResult._readers = {"results": _all(SearchHit)}
+SearchResult._readers = {"results": all_of(SearchHit)}
 Me._readers = {
     "user": Person.read,
     "organization": Organization.read,
-    "workspaces": _all(Place),
+    "workspaces": all_of(Place),
     "scopes": tuple,
 }
-Answer._readers = {"citations": _all(Citation), "unsupported": tuple, "warnings": tuple}
+Answer._readers = {"citations": all_of(Citation), "unsupported": tuple, "warnings": tuple}
 
 
 def page_of(model: type[M]) -> Callable[[Any], Page[M]]:

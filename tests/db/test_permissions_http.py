@@ -156,6 +156,7 @@ async def test_administrators_ask_for_what_others_keep_private_and_the_log_says_
         listed = (await person.ask("GET", "/documents", params=as_administrator)).json()
         assert str(document) in [item["id"] for item in listed["items"]]
         assert (await person.ask("GET", f"{address}/content", params=as_administrator)).status_code == 200
+        assert (await person.ask("GET", f"{address}/chunks", params=as_administrator)).status_code == 200
     for person in (office.editor, office.reader):
         for path in ("/documents", address):
             refused = await person.ask("GET", path, params=as_administrator)
@@ -172,6 +173,7 @@ async def test_administrators_ask_for_what_others_keep_private_and_the_log_says_
         "document.read_as_administrator",
         "document.listed_as_administrator",
         "document.downloaded_as_administrator",
+        "document.read_as_administrator",
     )
     assert acts == [
         *((action, str(office.administrator.id)) for action in each),

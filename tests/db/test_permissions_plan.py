@@ -46,6 +46,8 @@ async def plan_of(
         "tags": None,
         "documents": None,
         "candidate_cap": 5000,
+        "sees_all": False,
+        "principals": list(caller.principals),
     }
     async with database.transaction(caller) as session:
         found = await session.execute(text(f"explain (format json) {statement.text}"), parameters)
@@ -110,3 +112,34 @@ async def test_a_caller_with_two_hundred_groups_finds_what_one_of_them_may_read(
             assert found.passages[0].document_id == shared, (tuning, mode)
             others = await search.search(filled.member(), query="a crane stood at the weir", k=5, mode=mode)
             assert shared not in [passage.document_id for passage in others.passages]
+
+
+async def test_the_search_statement_refuses_by_itself_where_no_policy_stands(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder, owner_url: str
+) -> None:
+    """Run by a superuser, whom row-level security does not concern: the second of the two locks, alone."""
+    words = "the heron keeper earns nineteen coins"
+    await add_document(database, tenant, embedder, words)
+    statement, names = search_statement(
+        "vector", dimensions=384, is_exact=True, is_filtered=False, vector_weight=1.0, lexical_weight=1.0, k=10
+    )
+    engine = create_engine(driver_url(owner_url))
+    with engine.connect() as connection:
+        bypasses = connection.execute(
+            text("select rolsuper or rolbypassrls from pg_roles where rolname = current_user")
+        )
+        if not bypasses.scalar_one():
+            pytest.skip("the tests' owner is under row-level security itself")
+        for caller, expected in ((tenant.member(), 1), (tenant.stranger(), 0), (tenant.worker(), 1)):
+            values: dict[str, Any] = {
+                "workspace_id": caller.workspace_id,
+                "space_id": tenant.space.id,
+                "limit": 10,
+                "depth": 100,
+                "vector": vector_literal(await embedder.embed_query(words)),
+                "sees_all": caller.sees_all,
+                "principals": list(caller.principals),
+            }
+            found = connection.execute(statement, {name: values[name] for name in names}).all()
+            assert len(found) == expected
+    engine.dispose()

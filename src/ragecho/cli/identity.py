@@ -8,6 +8,7 @@ import typer
 
 from ragecho.cli.connection_options import AsJson
 from ragecho.cli.errors import BadUse
+from ragecho.cli.identity_providers import domain, provider
 from ragecho.cli.lazy import App, Group
 from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
 from ragecho.cli.settings import load_settings
@@ -30,6 +31,8 @@ client = App(help="Create, list, show and remove the applications that sign in h
 keys = App(help="Rotate the signing keys.")
 app.add_typer(client, name="client")
 app.add_typer(keys, name="keys")
+app.add_typer(provider, name="provider")
+app.add_typer(domain, name="domain")
 
 ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="The client's id.")]
 

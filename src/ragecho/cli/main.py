@@ -14,7 +14,7 @@ from ragecho.cli.lazy import App, Entry, LazyGroup
 # what a command starts (the server, its workers) inherits this.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-ASKING, RUNNING, OPERATING = "Ask and ingest", "Run", "Operate"
+ASKING, ORGANIZING, RUNNING, OPERATING = "Ask and ingest", "Organise", "Run", "Operate"
 
 ENTRIES = (
     Entry("quickstart", "ragecho.cli.quickstart", "Answer one question from files, leaving no server behind.", ASKING),
@@ -23,10 +23,26 @@ ENTRIES = (
     Entry("search", "ragecho.cli.search", "Find passages.", ASKING),
     Entry("documents", "ragecho.cli.documents", "List, show and remove documents.", ASKING),
     Entry("jobs", "ragecho.cli.jobs", "List, show, retry and cancel background jobs.", ASKING),
-    Entry("workspaces", "ragecho.cli.workspaces", "List and create workspaces.", ASKING),
     Entry("login", "ragecho.cli.login", "Sign in to a server in the browser, on this or any other device.", ASKING),
     Entry("logout", "ragecho.cli.logout", "Sign out of a server: end the sign-in there and forget it here.", ASKING),
     Entry("whoami", "ragecho.cli.whoami", "Show who the commands act as, and in which workspaces.", ASKING),
+    Entry("workspaces", "ragecho.cli.workspaces", "List, create, change, archive and restore workspaces.", ORGANIZING),
+    Entry("members", "ragecho.cli.members", "List, change, suspend and remove the organisation's people.", ORGANIZING),
+    Entry("groups", "ragecho.cli.groups", "List, create and change groups of people.", ORGANIZING),
+    Entry("invitations", "ragecho.cli.invitations", "Invite people into the organisation.", ORGANIZING),
+    Entry("keys", "ragecho.cli.api_keys", "List, create, rotate and revoke API keys.", ORGANIZING),
+    Entry(
+        "service-accounts",
+        "ragecho.cli.service_accounts",
+        "List, create and change the accounts of programs.",
+        ORGANIZING,
+    ),
+    Entry(
+        "organizations",
+        "ragecho.cli.organizations",
+        "List and rename organisations, and show the audit log.",
+        ORGANIZING,
+    ),
     Entry("serve", "ragecho.cli.serve", "Run everything in one process tree.", RUNNING),
     Entry("api", "ragecho.cli.api", "Run the HTTP server alone.", RUNNING),
     Entry("worker", "ragecho.cli.worker", "Run a worker alone.", RUNNING),

@@ -170,16 +170,21 @@ def build_documents_router(
             str | None, Query(pattern=r"^\d{1,9}-\d{1,9}$", description="start-end of a citation, to mark its words.")
         ] = None,
         width: Annotated[int, Query(ge=100, le=3000)] = 1200,
+        as_administrator: AsAdministrator = False,
     ) -> Response:
         """Return a page of a PDF as a picture, with the cited words marked."""
         quotes: list[str] = []
-        async with database.transaction(caller) as session:
-            document = await service.get_document(caller, session, DocumentId(document_id))
+        wanted = DocumentId(document_id)
+        async with opened(database, caller, act="read", document_id=wanted, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            document = await service.get_document(who, session, wanted)
             if highlight and document.current_version_id is not None:
                 start, end = (int(part) for part in highlight.split("-"))
                 words = await store_documents.version_text(
                     session,
-                    caller,
+                    who,
                     document.current_version_id,
                     start=start,
                     end=max(start, min(end, start + MAX_MARKED)),
@@ -192,12 +197,18 @@ def build_documents_router(
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, no-store"})
 
     @router.get("/{document_id}/chunks")
-    async def list_chunks(caller: Reading, document_id: UUID, paging: PageParams) -> Page[ChunkOut]:
+    async def list_chunks(
+        caller: Reading, document_id: UUID, paging: PageParams, as_administrator: AsAdministrator = False
+    ) -> Page[ChunkOut]:
         """List a document's chunks in reading order."""
-        async with database.transaction(caller) as session:
-            document = await service.get_document(caller, session, DocumentId(document_id))
+        wanted = DocumentId(document_id)
+        async with opened(database, caller, act="read", document_id=wanted, as_administrator=as_administrator) as (
+            who,
+            session,
+        ):
+            document = await service.get_document(who, session, wanted)
             items, total = await store_documents.list_chunks(
-                session, caller, document.id, limit=paging.limit, offset=paging.offset
+                session, who, document.id, limit=paging.limit, offset=paging.offset
             )
         return Page.of(map(ChunkOut.of, items), total=total, paging=paging)
 

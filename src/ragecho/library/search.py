@@ -175,6 +175,8 @@ class PassageSearch:
             "terms": analysis.TermIds(caller.workspace_id).of(terms),
             "weights": [float(times) for times in terms.values()],
             "candidate_cap": tuning.candidate_cap,
+            "sees_all": caller.sees_all,
+            "principals": list(caller.principals),
         }
         return statement, {name: parameters[name] for name in names}
 

@@ -4,7 +4,8 @@
               with iterative scan for large ones, chosen by the workspace's own chunk count and never by the planner
     lexical   BM25 candidates from ragecho_lexical_candidates (see its migration)
     fused     reciprocal rank fusion (Cormack, Clarke, Büttcher 2009): sum of weight / (k + rank)
-    found     joined back to chunks and documents, where the policies apply once more
+    found     joined back to chunks and documents, where the policies apply once more, and besides them the readers are
+              compared by the statement itself: neither a policy nor a condition that is forgotten opens a document
 
 Every table is filtered by the workspace as well as by its policy: the planner prunes partitions and estimates by it.
 """
@@ -58,6 +59,7 @@ _SELECT = """
     join chunks c on c.workspace_id = :workspace_id and c.id = f.chunk_id
     join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id
     {score_joins}
+    where :sees_all or (d.readers && cast(:principals as text[]) and c.readers && cast(:principals as text[]))
     order by f.score desc, c.id"""
 # What a filter says of documents, by the parameter that holds it.
 _CONDITIONS = {

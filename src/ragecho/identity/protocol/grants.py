@@ -15,7 +15,7 @@ from ragecho.identity.protocol.provider import Person, Work, new_claims
 from ragecho.identity.scopes import KNOWN_SCOPES
 from ragecho.platform.bridge import wait
 
-AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
+AUTH_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 
 
 def person_of(work: Work, user_id: UUID) -> Person | None:
@@ -104,7 +104,7 @@ class S256Challenge(CodeChallenge):  # type: ignore[misc]  # Authlib has no anno
 class ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]  # Authlib has no annotations
     """A service acts for itself. Nothing is stored: the token says everything, and ends with the client."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS: ClassVar = ["client_secret_basic", "client_secret_post"]
+    TOKEN_ENDPOINT_AUTH_METHODS: ClassVar = [name for name in AUTH_METHODS if name != "none"]
 
     def validate_requested_scope(self) -> None:
         """Give all of the client's scopes where none are named; refuse what the client may not have."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ragecho.identity.client_model import GrantType
+from ragecho.identity.protocol.assertions import ASSERTION_ALGORITHMS
 from ragecho.identity.protocol.authorization_request import RESPONSE_MODES
 from ragecho.identity.protocol.grants import AUTH_METHODS
 from ragecho.identity.protocol.keys import ALGORITHMS
@@ -37,8 +38,11 @@ def metadata_of(provider: Provider) -> dict[str, Any]:
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": [name for name in AUTH_METHODS if name != "none"],
+        "introspection_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "prompt_values_supported": ["none", "login", "consent", "select_account", "create"],

@@ -10,9 +10,11 @@ from authlib.oauth2.rfc7591 import ClientMetadataClaims, ClientRegistrationEndpo
 from authlib.oauth2.rfc7591.errors import InvalidRedirectURIError
 from authlib.oauth2.rfc7592 import ClientConfigurationEndpoint
 from authlib.oidc.registration import ClientMetadataClaims as OpenIDMetadataClaims
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 
 from ragecho.identity import clients, store_clients
-from ragecho.identity.client_model import Client, ClientKind, GrantType, digest_of
+from ragecho.identity.client_model import SECRET_METHODS, Client, ClientKind, GrantType, digest_of
 from ragecho.identity.protocol.metadata import metadata_of
 from ragecho.identity.protocol.provider import Work
 from ragecho.identity.protocol.requests import RegistrationRequest
@@ -52,6 +54,8 @@ class _Metadata:
         """Return the columns of a client. Raises `InvalidClientMetadataError` or `InvalidRedirectURIError`."""
         given = {name: value for name, value in request.payload.data.items() if value is not None}
         _check_types(given)
+        if "jwks" in given:
+            given["jwks"] = public_key_set(given["jwks"])
         # Unknown scopes are left out, as everywhere.
         wanted = [name for name in str(given.get("scope", "")).split() if name in KNOWN_SCOPES]
         given["scope"] = " ".join(wanted or (*IDENTITY_SCOPES, *API_SCOPES))
@@ -72,7 +76,7 @@ class Registration(_Metadata, ClientRegistrationEndpoint):  # type: ignore[misc]
     def create_registration_response(self, request: RegistrationRequest) -> tuple[int, dict[str, Any], Any]:
         """Store the client and return all of its metadata with its credentials."""
         values = self.extract_client_metadata(request)
-        secret = None if values["auth_method"] == "none" else clients.new_secret()
+        secret = None if values["auth_method"] in ("none", "private_key_jwt") else clients.new_secret()
         request.credential = secrets.token_urlsafe(32)
         client = wait(
             store_clients.insert(
@@ -123,8 +127,8 @@ class Configuration(_Metadata, ClientConfigurationEndpoint):  # type: ignore[mis
 
     def update_client(self, client: Client, client_metadata: dict[str, Any], request: RegistrationRequest) -> Client:
         """Replace the metadata; a client cannot become one with or without a secret."""
-        if (client_metadata["auth_method"] == "none") != client.is_public:
-            raise InvalidClientMetadataError("token_endpoint_auth_method cannot change to or from none.")
+        if (client_metadata["auth_method"] in SECRET_METHODS) != (client.secret_sha256 is not None):
+            raise InvalidClientMetadataError("token_endpoint_auth_method cannot change to or from one with a secret.")
         changed = wait(store_clients.update(self.server.work.db, client.id, client_metadata))
         if changed is None:
             raise InvalidRequestError("The client was removed.")
@@ -188,6 +192,9 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
     # Confidential web clients may say that they send no PKCE, as those of the Foundation's basic profile.
     method = checked["token_endpoint_auth_method"]
     is_public = method == "none"
+    metadata = {name: checked[name] for name in KEPT if name in checked}
+    if method == "private_key_jwt" and "jwks" not in checked:
+        raise InvalidClientMetadataError("private_key_jwt needs the public keys in jwks.")
     grants = checked.get("grant_types") or [str(GrantType.AUTHORIZATION_CODE)]
     if GrantType.AUTHORIZATION_CODE in grants and not uris:
         raise InvalidRedirectURIError("redirect_uris is needed.")
@@ -216,8 +223,19 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
         "id_token_alg": checked["id_token_signed_response_alg"],
         "backchannel_logout_uri": backchannel,
         "require_pkce": checked.get("require_pkce") is not False or is_native or is_public,
-        "metadata": {name: checked[name] for name in KEPT if name in checked},
+        "metadata": metadata,
     }
+
+
+def public_key_set(jwks: Any) -> dict[str, Any]:
+    """Return the public halves of a client's keys. Raises `InvalidClientMetadataError`."""
+    try:
+        found = KeySet.import_key_set(jwks)
+        if not found.keys or any(key.key_type not in ("RSA", "EC", "OKP") for key in found.keys):
+            raise InvalidClientMetadataError("jwks has public keys: RSA, EC or OKP.")
+        return dict(found.as_dict(private=False))
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidClientMetadataError("jwks is no key set.") from error
 
 
 def _described(error: InvalidInput) -> str:

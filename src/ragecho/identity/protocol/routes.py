@@ -133,7 +133,7 @@ def _add_program_routes(router: APIRouter, provider: Provider) -> None:
             asked = read_form(given)
         except OAuth2Error as error:
             return shaped(error_reply(error))
-        if asked.payload.grant_type == GrantType.CLIENT_CREDENTIALS:
+        if asked.payload.grant_type == GrantType.CLIENT_CREDENTIALS and "client_assertion" not in asked.args:
             # Nothing is stored and clients are remembered for seconds: no transaction is opened.
             return shaped(await token_reply(Work(provider, await provider.keys.state()), asked))
         async with working(provider) as work:

@@ -9,6 +9,7 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 from ragecho.identity import store_clients
 from ragecho.identity.client_model import Client, digest_of
 from ragecho.identity.protocol import store_grants
+from ragecho.identity.protocol.assertions import ClientAssertions
 from ragecho.identity.protocol.grants import (
     ClientCredentials,
     CodeGrant,
@@ -40,6 +41,7 @@ class ProtocolServer(AuthorizationServer):  # type: ignore[misc]  # Authlib has 
         self.work = work
         self.tokens = AccessTokens(work)
         self.register_token_generator("default", self.tokens)
+        self.register_client_auth_method("private_key_jwt", ClientAssertions(work))
         id_tokens = IdTokens(work)
         self.register_grant(ClientCredentials)
         self.register_grant(CodeGrant, [S256Challenge(), id_tokens])

@@ -256,6 +256,19 @@ async def is_token_revoked(db: Session, jti: str) -> bool:
     return found.first() is not None
 
 
+async def use_assertion(db: Session, assertion_sha256: bytes, expires_at: datetime) -> bool:
+    """Use up a client's assertion; False when it was used before."""
+    await db.execute(text("delete from identity_used_assertions where expires_at < now() - interval '1 hour'"))
+    made = await db.execute(
+        text(
+            "insert into identity_used_assertions (assertion_sha256, expires_at) values (:assertion, :expires_at)"
+            " on conflict do nothing"
+        ),
+        {"assertion": assertion_sha256, "expires_at": expires_at},
+    )
+    return bool(made.rowcount)
+
+
 async def find_person(db: Session, user_id: UUID) -> RowMapping | None:
     """Return a person who is not disabled."""
     found = await db.execute(text("select * from users where id = :id and not is_disabled"), {"id": user_id})

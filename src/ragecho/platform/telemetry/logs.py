@@ -20,7 +20,11 @@ from ragecho.platform.telemetry.redaction import HIDDEN, format_exception, is_se
 
 _CALLER_FIELDS = ("workspace_id", "user_id")
 # Third parties that narrate every call, or quote SQL with its parameters.
-_QUIET_LOGGERS = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "sqlalchemy", "uvicorn.access", "hpack", "PIL")
+# Authlib logs whole tokens at debug.
+_QUIET_LOGGERS = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "openai", "sqlalchemy", "uvicorn.access", "hpack", "PIL"),
+    "authlib",
+)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

@@ -152,6 +152,12 @@ create table identity_revoked_tokens (
   expires_at timestamptz not null
 );
 
+-- Client assertions (private_key_jwt) count once, as long as they would be valid.
+create table identity_used_assertions (
+  assertion_sha256 bytea primary key,
+  expires_at       timestamptz not null
+);
+
 -- Back-channel logout (OpenID Connect Back-Channel Logout 1.0), retried until delivered or given up.
 create table identity_logout_deliveries (
   id              uuid primary key,
@@ -175,7 +181,7 @@ begin
   foreach t in array array['identity_clients', 'identity_grants', 'identity_consents', 'identity_codes',
                            'identity_refresh_tokens', 'identity_device_codes', 'identity_pushed_requests',
                            'identity_interactions', 'identity_signing_keys', 'identity_revoked_tokens',
-                           'identity_logout_deliveries'] loop
+                           'identity_logout_deliveries', 'identity_used_assertions'] loop
     execute format('alter table %I enable row level security, force row level security', t);
     execute format('create policy identity on %I to ragecho_identity using (true) with check (true)', t);
     execute format('grant select, insert, update, delete on %I to ragecho_identity', t);
