@@ -111,6 +111,7 @@ class SearchFilters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     document_ids: list[UUID] | None = Field(None, max_length=1000)
+    tags: list[Tag] = Field(default_factory=list, max_length=50, description="All of these tags.")
     any_tags: list[Tag] = Field(default_factory=list, max_length=50, description="At least one of these tags.")
     metadata: dict[str, Any] = Field(
         default_factory=dict, max_length=50, description="Holds these keys with these values."
@@ -130,7 +131,7 @@ class SearchFilters(BaseModel):
         """Return the filter, with documents that have all of `tags`."""
         ids = self.document_ids
         return SearchFilter(
-            tags=tuple(tags),
+            tags=tuple(dict.fromkeys([*tags, *self.tags])),
             documents=None if ids is None else tuple(DocumentId(one) for one in ids),
             any_tags=tuple(self.any_tags),
             metadata=self.metadata,
