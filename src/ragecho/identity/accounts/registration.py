@@ -53,10 +53,14 @@ class Registrations:
             # Made for an address that has an account, too (it never works), so that both answers take as long.
             secret = await links.make(db, Link.REGISTRATION, minutes=minutes, email=address)
             if is_known:
-                await tools.outbox.put(db, Mail.ALREADY_REGISTERED, to=address, link=f"{tools.issuer}/login")
+                await tools.outbox.put(
+                    db, Mail.ALREADY_REGISTERED, to=address, language=browser.language, link=f"{tools.issuer}/login"
+                )
                 return
             url = links.url_of(tools.issuer, Link.REGISTRATION, secret, invitation=invitation)
-            await tools.outbox.put(db, Mail.REGISTRATION, to=address, link=url, minutes=minutes)
+            await tools.outbox.put(
+                db, Mail.REGISTRATION, to=address, language=browser.language, link=url, minutes=minutes
+            )
 
     async def address_of(self, token: str) -> str | None:
         """Return the address that a registration's link confirms, for showing the form; None when it does not work."""
