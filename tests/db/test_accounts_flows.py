@@ -1,11 +1,12 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from tests.db.accounts_driver import (
     PASSWORD,
     browser,
@@ -381,3 +382,34 @@ async def an_organization(database: Database) -> OrganizationId:
     from tests.db.conftest import make_tenant
 
     return (await make_tenant(database)).organization_id
+
+
+@contextmanager
+def statements(accounts: AccountServices) -> Iterator[list[str]]:
+    """The SQL that runs meanwhile, without its values."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        seen.append(statement)
+
+    engine = accounts.tools.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+async def test_the_database_does_the_same_work_whoever_exists(accounts: AccountServices) -> None:
+    _, known = await make_account(accounts)
+    work: list[Callable[[str], Awaitable[Any]]] = [
+        lambda email: accounts.registrations.start(email, browser=browser()),
+        lambda email: accounts.accounts.request_password_reset(email, browser=browser()),
+        lambda email: accounts.sign_in.login(email, "another one entirely", browser=browser()),
+    ]
+    for one in work:
+        ran = []
+        for email in (known, new_email()):
+            with statements(accounts) as seen:
+                await asyncio.gather(one(email), return_exceptions=True)
+            ran.append(seen)
+        assert ran[0] == ran[1]
+        assert ran[0]

@@ -264,10 +264,12 @@ def test_names_cannot_add_lines_or_markup() -> None:
     assert 'href="https://echo.example/invitation?token=x&amp;more=1"' in mail.html
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("mail", list(Mail))
-def test_every_mail_renders_in_both_forms(mail: Mail) -> None:
+def test_every_mail_renders_in_both_forms(mail: Mail, language: str) -> None:
     rendered = render(
         mail,
+        language=language,
         link="https://echo.example/x?token=y",
         issuer="https://echo.example",
         minutes=60,
@@ -279,8 +281,19 @@ def test_every_mail_renders_in_both_forms(mail: Mail) -> None:
         is_done=1,
         user_agent="Firefox",
         ip="192.0.2.1",
-        what="A passkey was added",
+        what="passkey_added",
+        name="Laptop",
     )
     assert rendered.subject
     assert "https://echo.example" in rendered.text
+    assert f'<html lang="{language}">' in rendered.html
     assert f"<title>{rendered.subject}</title>" in rendered.html
+
+
+def test_a_mail_comes_in_the_readers_language_or_in_english() -> None:
+    values: dict[str, Any] = {"issuer": "https://echo.example", "minutes": 60}
+    subjects = [
+        render(Mail.RESET_PASSWORD, language=tag, **values).subject for tag in ("de-AT", "DE", "fr", "x\x00", None)
+    ]
+    german, english = "Wählen Sie ein neues Passwort", "Choose a new password"
+    assert subjects == [german, german, english, english, english]

@@ -15,6 +15,8 @@ from tests.db.conftest import Tenant
 from tests.db.people import add_person
 from tests.db.upstream_provider import CLIENT_ID, CLIENT_SECRET, Upstream, answer_of, running
 
+from ragecho.identity.accounts.sessions import start_session
+from ragecho.identity.federation import store_sign_ins
 from ragecho.identity.federation.build import FederationServices, build_federation
 from ragecho.identity.federation.errors import Fault, FederationFailed
 from ragecho.identity.federation.model import Connected, Destination, MustSignInFirst, SignedIn, WorkspaceGrant
@@ -606,3 +608,79 @@ async def test_the_diagnosis_of_a_provider_that_works_and_of_ones_that_do_not(ss
     assert await verdicts() == {**good, "client": "failed", "keys": "failed", "pkce": "warning"}
     upstream.metadata = {"issuer": "https://another.example"}
     assert await verdicts() == {"discovery": "failed"}
+
+
+async def session_from_upstream(sso: Sso, upstream: Upstream, sid: str) -> tuple[UUID, SignedIn]:
+    upstream.person(email=f"ada@{sso.domain}", sid=sid)
+    found = await sso.sign_in()
+    async with sso.identity.anonymous() as db:
+        session, _ = await start_session(db, found.user_id, amr=("fed",), user_agent=None, ip=None)
+        await store_sign_ins.insert_federated_session(
+            db, session.id, found.identity_id, upstream_session=found.identity.upstream_session
+        )
+    return session.id, found
+
+
+async def test_signing_out_at_the_provider_ends_the_sessions_that_came_from_there(sso: Sso, upstream: Upstream) -> None:
+    one, _ = await session_from_upstream(sso, upstream, "s-1")
+    two, _ = await session_from_upstream(sso, upstream, "s-2")
+    three, _ = await session_from_upstream(sso, upstream, "s-3")
+    logout = sso.services.logout
+
+    async def live() -> set[UUID]:
+        rows = await sso.rows(
+            "select id from identity_sessions where ended_at is null and id = any(:ids)", ids=[one, two, three]
+        )
+        return {row.id for row in rows}
+
+    assert await logout.receive(sso.provider_id, upstream.logout_token(sid="s-1")) == 1
+    assert await live() == {two, three}
+    assert await logout.receive(sso.provider_id, upstream.logout_token(sid="s-2", sub="somebody else")) == 0
+    token = upstream.logout_token(sub="ada")
+    assert await logout.receive(sso.provider_id, token) == 2
+    assert await live() == set()
+    with pytest.raises(FederationFailed, match="could not be verified"):
+        await logout.receive(sso.provider_id, token)
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        {"events": None},
+        {"events": {}},
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": 1}},
+        {"nonce": "n"},
+        {"iss": "https://other.example"},
+        {"aud": "another-client"},
+        {"exp": 1},
+        {"iat": 1},
+        {"iat": 4102444800},
+        {"iat": None},
+        {"jti": None},
+        {"jti": 7},
+        {"sub": None},
+        {"sub": 7},
+        {"sid": ["s-1"]},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_logout_token_with_a_wrong_claim_ends_nothing(
+    sso: Sso, upstream: Upstream, cheat: dict[str, Any]
+) -> None:
+    session_id, _ = await session_from_upstream(sso, upstream, "s-1")
+    with pytest.raises(FederationFailed):
+        await sso.services.logout.receive(sso.provider_id, upstream.logout_token(**{"sub": "ada", **cheat}))
+    assert await sso.rows("select from identity_sessions where id = :id and ended_at is null", id=session_id)
+
+
+@pytest.mark.parametrize(
+    "sign", ["not at all", "with the public key", "with the client secret", "with a key of its own"]
+)
+async def test_a_logout_token_that_the_provider_did_not_sign_ends_nothing(
+    sso: Sso, upstream: Upstream, sign: str
+) -> None:
+    session_id, _ = await session_from_upstream(sso, upstream, "s-1")
+    upstream.sign = sign
+    with pytest.raises(FederationFailed):
+        await sso.services.logout.receive(sso.provider_id, upstream.logout_token(sub="ada"))
+    assert await sso.rows("select from identity_sessions where id = :id and ended_at is null", id=session_id)

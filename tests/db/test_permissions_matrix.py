@@ -12,6 +12,7 @@ from tests.db.app_driver import key_of, running
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
 from tests.db.people import add_domain, add_group, add_person, run
+from tests.db.token_driver import Issuer
 from tests.openapi_requests import Operation, operations_of
 
 from ragecho.engines.fakes import FakeEmbedder
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
 SECRET_WORDS = "the vault combination is nineteen heron forty"
 RESTORE = "update workspaces set status = 'active', archived_at = null where id = :workspace"
 ARCHIVE = "update workspaces set status = 'archived', archived_at = now() where id = :workspace"
+ISSUER = "https://accounts.google.com"
 # Any valid credential may call these; what they answer then is a rule of their own.
 OWN_RULES = {"POST /api/v1/organizations"}
 
@@ -38,11 +40,19 @@ class Who:
     scopes: frozenset[Scope]
     workspace_role: WorkspaceRole | None
     organization_role: OrganizationRole | None
+    only: frozenset[Permission] | None = None
 
     def may(self, permission: str) -> bool:
         if permission == AUTHENTICATED:
             return True
+        if self.only is not None and permission not in self.only:
+            return False
         return RULES[Permission(permission)].allows(self.scopes, self.workspace_role, self.organization_role)
+
+
+@pytest.fixture
+def issuer(owner_url: str) -> Issuer:
+    return Issuer(owner_url)
 
 
 @pytest.fixture
@@ -59,23 +69,33 @@ def guarded(app: FastAPI) -> list[Operation]:
     return found
 
 
-async def everybody(database: Database, tenant: Tenant) -> list[Who]:
-    """Return a key for each role with every scope, and keys of an owner with each single scope."""
+async def everybody(database: Database, tenant: Tenant, issuer: Issuer) -> list[Who]:
+    """Return a key and a token for each role with every scope, keys of administrators with each single scope, and more."""
     found = []
     for role in WorkspaceRole:
         person = await add_person(database, tenant, workspace_role=role)
         key = await key_of(database, tenant, person)
-        found.append(Who(key, frozenset(Scope), role, OrganizationRole.MEMBER))
+        for credential in (key, issuer.for_person(tenant, person)):
+            found.append(Who(credential, frozenset(Scope), role, OrganizationRole.MEMBER))
     for organization_role in (OrganizationRole.ADMIN, OrganizationRole.OWNER):
         person = await add_person(database, tenant, role=organization_role, workspace_role=None)
         key = await key_of(database, tenant, person)
-        found.append(Who(key, frozenset(Scope), WorkspaceRole.ADMIN, organization_role))
+        for credential in (key, issuer.for_person(tenant, person)):
+            found.append(Who(credential, frozenset(Scope), WorkspaceRole.ADMIN, organization_role))
         for scope in Scope:
             narrow = await key_of(database, tenant, person, scopes=[scope])
             found.append(Who(narrow, frozenset({scope}), WorkspaceRole.ADMIN, organization_role))
     # The same owner, by a key that was not made for the organisation's own affairs.
     bound = await key_of(database, tenant, person, cap=None)
-    return [*found, Who(bound, frozenset(Scope), WorkspaceRole.ADMIN, None)]
+    found.append(Who(bound, frozenset(Scope), WorkspaceRole.ADMIN, None))
+    # Tokens for single acts, and a program's own token, whose role is what its scopes amount to.
+    for act in (Permission.DOCUMENTS_WRITE, Permission.ORGANIZATION_ADMINISTER):
+        token = issuer.for_person(tenant, person, str(act))
+        scopes, only = frozenset({RULES[act].scope}), frozenset({act})
+        found.append(Who(token, scopes, WorkspaceRole.ADMIN, OrganizationRole.OWNER, only))
+    program = issuer.token("read write", issuer.client(tenant))
+    found.append(Who(program, frozenset({Scope.READ, Scope.WRITE}), WorkspaceRole.EDITOR, None))
+    return found
 
 
 async def send(client: httpx.AsyncClient, operation: Operation, key: str | None, ids: dict[str, str]) -> httpx.Response:
@@ -85,7 +105,7 @@ async def send(client: httpx.AsyncClient, operation: Operation, key: str | None,
 
 
 async def test_no_route_answers_a_credential_that_does_not_count(
-    app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
+    issuer: Issuer, app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
 ) -> None:
     owner = await add_person(database, tenant, role="owner", workspace_role=None)
     good = await key_of(database, tenant, owner)
@@ -99,7 +119,17 @@ async def test_no_route_answers_a_credential_that_does_not_count(
     ):
         person = await add_person(database, tenant, role="owner", workspace_role="admin")
         bad[name] = await key_of(database, tenant, person)
+        if name != "removed":  # a person without any organisation is somebody, who just sees nothing
+            bad[f"token of {name}"] = issuer.for_person(tenant, person)
         await run(database, tenant, end, user=person)
+    client_id = issuer.client(tenant)
+    grant_id = issuer.grant(owner, client_id)
+    bad["token of a revoked grant"] = issuer.token("read write admin", client_id, user_id=owner, grant_id=grant_id)
+    issuer.run("update identity_grants set revoked_at = now() where id = :id", id=grant_id)
+    bad["token of no grant"] = issuer.token("read write admin", client_id, user_id=owner)
+    bad["expired token"] = issuer.token("read", issuer.client(tenant), seconds=-30)
+    bad["token of a disabled client"] = issuer.token("read", client_id)
+    issuer.run("update identity_clients set disabled_at = now() where id = :id", id=client_id)
     application, client = app
     assert (await client.get("/api/v1/documents", headers={"X-API-Key": good})).status_code == 200
     wrong = []
@@ -112,9 +142,9 @@ async def test_no_route_answers_a_credential_that_does_not_count(
 
 
 async def test_every_route_lets_exactly_those_in_whom_the_table_names(
-    app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
+    issuer: Issuer, app: tuple[FastAPI, httpx.AsyncClient], database: Database, tenant: Tenant
 ) -> None:
-    people = await everybody(database, tenant)
+    people = await everybody(database, tenant, issuer)
     application, client = app
     wrong = []
     for operation in guarded(application):
@@ -227,21 +257,26 @@ async def everything_of(
         "page": "1",
         "domain": "theirs.example",
     }
-    ids = {name: str(uuid7()) for name in ("invitation_id", "service_account_id", "provider_id", "domain_id")}
-    for statement, name in (
+    organization = f"/api/v1/organizations/{tenant.organization_id}"
+    for name, address, body in (
         (
-            "insert into invitations (organization_id, id, email, role, expires_at)"
-            " values (:organization, :id, 'new@theirs.example', 'member', now() + interval '1 day')",
-            "invitation_id",
+            "provider_id",
+            f"{organization}/identity-providers",
+            {"name": "Theirs", "client_id": "echo", "issuer": ISSUER},
         ),
+        ("domain_id", f"{organization}/verified-domains", {"name": f"{uuid7()}.example"}),
+        ("token_id", f"{organization}/scim-tokens", {}),
+        ("invitation_id", "/api/v1/invitations", {"email": "new@theirs.example", "role": "member"}),
         (
-            "insert into service_accounts (organization_id, id, workspace_id, name, workspace_role)"
-            " values (:organization, :id, :workspace, 'robot', 'reader')",
             "service_account_id",
+            "/api/v1/service-accounts",
+            {"name": "robot", "workspace": str(tenant.workspace_id), "workspace_role": "reader"},
         ),
     ):
-        await run(database, tenant, statement, id=ids[name])
-    return found | ids
+        made = await client.post(address, json=body, headers=headers)
+        assert made.status_code == 201, (address, made.text)
+        found[name] = made.json().get("id") or made.json()[name.removesuffix("_id")]["id"]
+    return found
 
 
 def state_of(owner_url: str, tenant: Tenant) -> dict[str, str]:

@@ -135,6 +135,22 @@ class Upstream:
         header = {"alg": self.alg, **({"kid": self.key.kid} if self.has_key_id else {}), **self.id_token_header}
         return _SIGNERS[self.sign](self, header, claims)
 
+    def logout_token(self, **claims: Any) -> str:
+        """Return a token that says that somebody signed out."""
+        self.key.ensure_kid()
+        now = int(time.time())
+        said = {
+            "iss": self.issuer,
+            "aud": CLIENT_ID,
+            "iat": now,
+            "exp": now + 120,
+            "jti": secrets.token_urlsafe(8),
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+            **claims,
+        }
+        said = {name: value for name, value in said.items() if value is not None}
+        return _SIGNERS[self.sign](self, {"alg": self.alg, "kid": self.key.kid, "typ": "logout+jwt"}, said)
+
     async def _jwks(self, _request: Request) -> Response:
         self.jwks_fetched += 1
         own = KeySet([self.key]).as_dict(private=False)["keys"]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 from joserfc import jwt
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import Server, eventually
 from tests.e2e.identity_driver import Browser, Person, as_owner, forms_of, make_people
 from tests.e2e.token_forge import signing_key
 
@@ -415,6 +415,25 @@ def test_a_wrong_logout_token_ends_nothing(
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30."])
 def test_what_is_no_token_is_refused(server: Server, token: str) -> None:
     assert tell(server, token).status_code in (400, 422)
+
+
+def test_signing_out_at_the_provider_is_told_over_the_back_channel(
+    server: Server, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    with as_owner(server) as db:
+        db.execute(
+            "update identity_sessions set ended_at = now(), end_reason = 'signed_out_remotely' where user_id = %s",
+            (person.id,),
+        )
+
+    def reason() -> object:
+        with as_owner(server) as db:
+            return (
+                db.execute("select end_reason from web_sessions where user_id = %s", (person.id,)).fetchone() or [0]
+            )[0]
+
+    assert eventually(reason, seconds=30, what="the provider's word") == "backchannel"
 
 
 # --- Renewal

@@ -106,11 +106,14 @@ async def hold_alone(session: AsyncConnection, ids: Sequence[WorkspaceId]) -> li
 
     Writers take the same advisory lock shared (0004_tenancy.sql).
     """
-    known = await session.execute(
-        text("select id from workspaces where id = any (:ids) order by id"), {"ids": list(ids)}
+    # In the order of their ids, like everybody who takes several: nobody waits in a ring.
+    await session.execute(
+        text(
+            "select pg_advisory_xact_lock(hashtextextended(id::text, 4))"
+            " from (select id from workspaces where id = any (:ids) order by id offset 0) as known"
+        ),
+        {"ids": list(ids)},
     )
-    for workspace_id in known.scalars().all():
-        await session.execute(text("select pg_advisory_xact_lock(hashtextextended(:id, 4))"), {"id": str(workspace_id)})
     return await hold(session, ids)
 
 

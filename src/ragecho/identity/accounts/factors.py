@@ -56,7 +56,7 @@ class SecondFactors:
             if not await totp.confirm(db, tools.vault, user_id, code):
                 raise BadCode("That code is not right. Is the clock of your phone?")
             await throttle.succeeded(db, counters)
-            await self._tell(db, account, "An authenticator app was set up")
+            await self._tell(db, account, "totp_added")
             left = (await store.factors_of(db, user_id)).recovery_codes_left
             return () if left else await recovery.replace_codes(db, user_id)
 
@@ -68,7 +68,7 @@ class SecondFactors:
             if not await store_factors.delete_totp(db, account.id):
                 raise NotFound("No authenticator app is set up.")
             await store.drop_useless_recovery_codes(db, account.id)
-            await self._tell(db, account, "The authenticator app was removed")
+            await self._tell(db, account, "totp_removed")
 
     async def new_recovery_codes(self, session: BrowserSession) -> tuple[str, ...]:
         """Return ten new codes, shown once; the old ones stop working.
@@ -83,12 +83,14 @@ class SecondFactors:
                     "Recovery codes stand in for a second factor. Set up an authenticator app or a passkey first."
                 )
             codes = await recovery.replace_codes(db, account.id)
-            await self._tell(db, account, "New recovery codes were made")
+            await self._tell(db, account, "recovery_codes_made")
             return codes
 
     async def _tell(self, db: Session, account: Account, what: str) -> None:
         link = f"{self._tools.issuer}/account/security"
-        await self._tools.outbox.put(db, Mail.SIGN_IN_CHANGED, to=account.email, link=link, what=what)
+        await self._tools.outbox.put(
+            db, Mail.SIGN_IN_CHANGED, to=account.email, language=account.locale, link=link, what=what, name=None
+        )
 
 
 async def _account(db: Session, session: BrowserSession) -> Account:

@@ -147,7 +147,7 @@ class Passkeys:
             )
             if stored is None:
                 raise Conflict("This passkey is registered already.")
-            await self._tell(db, account, f"The passkey '{shown}' was added")
+            await self._tell(db, account, "passkey_added", name=shown)
         return stored
 
     async def begin_sign_in(self, *, ticket: str | None = None) -> PasskeyOptions:
@@ -226,7 +226,7 @@ class Passkeys:
             if not left.has_password and not left.passkeys and not await store.has_upstream(db, account.id):
                 raise Conflict("This passkey is the only way into your account. Set a password first.")
             await store.drop_useless_recovery_codes(db, account.id)
-            await self._tell(db, account, "A passkey was removed")
+            await self._tell(db, account, "passkey_removed")
 
     async def _verify(
         self, db: Session, known: Row, challenge: bytes, credential: Mapping[str, Any], *, is_second_factor: bool
@@ -283,9 +283,11 @@ class Passkeys:
             raise NotFound("There is no such account.")
         return account
 
-    async def _tell(self, db: Session, account: Account, what: str) -> None:
+    async def _tell(self, db: Session, account: Account, what: str, *, name: str | None = None) -> None:
         link = f"{self._tools.issuer}/account/security"
-        await self._tools.outbox.put(db, Mail.SIGN_IN_CHANGED, to=account.email, link=link, what=what)
+        await self._tools.outbox.put(
+            db, Mail.SIGN_IN_CHANGED, to=account.email, language=account.locale, link=link, what=what, name=name
+        )
 
     def _required_party(self) -> tuple[str, str]:
         if self._party is None:

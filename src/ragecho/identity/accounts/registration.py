@@ -48,13 +48,19 @@ class Registrations:
         async with tools.database.anonymous() as db:
             if not await may_mail(db, "registration", address):
                 return
-            if await store.find_by_email(db, address) is not None:
-                await tools.outbox.put(db, Mail.ALREADY_REGISTERED, to=address, link=f"{tools.issuer}/login")
-                return
-            minutes = tools.settings.link_minutes
+            is_known = await store.find_by_email(db, address) is not None
+            minutes = 0 if is_known else tools.settings.link_minutes
+            # Made for an address that has an account, too (it never works), so that both answers take as long.
             secret = await links.make(db, Link.REGISTRATION, minutes=minutes, email=address)
+            if is_known:
+                await tools.outbox.put(
+                    db, Mail.ALREADY_REGISTERED, to=address, language=browser.language, link=f"{tools.issuer}/login"
+                )
+                return
             url = links.url_of(tools.issuer, Link.REGISTRATION, secret, invitation=invitation)
-            await tools.outbox.put(db, Mail.REGISTRATION, to=address, link=url, minutes=minutes)
+            await tools.outbox.put(
+                db, Mail.REGISTRATION, to=address, language=browser.language, link=url, minutes=minutes
+            )
 
     async def address_of(self, token: str) -> str | None:
         """Return the address that a registration's link confirms, for showing the form; None when it does not work."""
@@ -83,10 +89,11 @@ class Registrations:
     async def invitation(self, token: str) -> Invitation | None:
         """Return the invitation behind a link, for showing its page; None when it does not hold any more."""
         async with self._tools.database.anonymous() as db:
+            # In this order: accepting ends both at once, so a link that has just ended cannot pass for one never mailed.
+            is_mailed = await links.find(db, Link.INVITATION_MAIL, token) is not None
             row = await store_links.find_invitation(db, digest_of(token))
             if row is None:
                 return None
-            is_mailed = await links.find(db, Link.INVITATION_MAIL, token) is not None
             account = await store.find_by_email(db, row["email"]) if is_mailed else None
         return Invitation(
             organization_name=row["organization_name"],

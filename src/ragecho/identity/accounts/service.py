@@ -79,13 +79,28 @@ class Accounts:
             if not await may_mail(db, "reset", address):
                 return
             account = await store.find_by_email(db, address)
-            if account is None or account.is_disabled:
-                await tools.outbox.put(db, Mail.RESET_UNKNOWN, to=address)
+            is_known = account is not None and not account.is_disabled
+            minutes = tools.settings.link_minutes if is_known else 0
+            # Made for nobody, too (it never works), so that both answers take as long.
+            secret = await links.make(
+                db,
+                Link.RESET_PASSWORD,
+                minutes=minutes,
+                email=account.email if account else address,
+                user_id=account.id if account else None,
+            )
+            if account is None or not is_known:
+                await tools.outbox.put(db, Mail.RESET_UNKNOWN, to=address, language=browser.language)
                 return
-            minutes = tools.settings.link_minutes
-            secret = await links.make(db, Link.RESET_PASSWORD, minutes=minutes, email=account.email, user_id=account.id)
             url = links.url_of(tools.issuer, Link.RESET_PASSWORD, secret)
-            await tools.outbox.put(db, Mail.RESET_PASSWORD, to=account.email, link=url, minutes=minutes)
+            await tools.outbox.put(
+                db,
+                Mail.RESET_PASSWORD,
+                to=account.email,
+                language=account.locale or browser.language,
+                link=url,
+                minutes=minutes,
+            )
 
     async def reset_address(self, token: str) -> str | None:
         """Return whose password a link resets, for showing the form; None when it does not work."""
@@ -155,7 +170,9 @@ class Accounts:
             await store_sessions.delete_devices(db, user_id)
         await links.end(db, user_id, Link.RESET_PASSWORD, Link.CHANGE_EMAIL)
         account = await _account(db, user_id)
-        await tools.outbox.put(db, Mail.PASSWORD_CHANGED, to=account.email, link=f"{tools.issuer}/forgot-password")
+        await tools.outbox.put(
+            db, Mail.PASSWORD_CHANGED, to=account.email, language=account.locale, link=f"{tools.issuer}/forgot-password"
+        )
 
     # The address
 
@@ -169,7 +186,9 @@ class Accounts:
             minutes = tools.settings.link_minutes
             secret = await links.make(db, Link.VERIFY_EMAIL, minutes=minutes, email=account.email, user_id=user_id)
             url = links.url_of(tools.issuer, Link.VERIFY_EMAIL, secret)
-            await tools.outbox.put(db, Mail.VERIFY_EMAIL, to=account.email, link=url, minutes=minutes)
+            await tools.outbox.put(
+                db, Mail.VERIFY_EMAIL, to=account.email, language=account.locale, link=url, minutes=minutes
+            )
 
     async def verify_email(self, token: str) -> UserId:
         """Confirm an address by its mailed link; returns whose. Raises `LinkNotValid`."""
@@ -195,13 +214,17 @@ class Accounts:
                 return
             other = await store.find_by_email(db, address)
             if other is not None and other.id != account.id:
-                await tools.outbox.put(db, Mail.EMAIL_TAKEN, to=address)
+                await tools.outbox.put(db, Mail.EMAIL_TAKEN, to=address, language=account.locale)
             else:
                 minutes = tools.settings.link_minutes
                 secret = await links.make(db, Link.CHANGE_EMAIL, minutes=minutes, email=address, user_id=account.id)
                 url = links.url_of(tools.issuer, Link.CHANGE_EMAIL, secret)
-                await tools.outbox.put(db, Mail.CHANGE_EMAIL, to=address, link=url, minutes=minutes)
-            await tools.outbox.put(db, Mail.EMAIL_CHANGED, to=account.email, new_email=address, is_done=None)
+                await tools.outbox.put(
+                    db, Mail.CHANGE_EMAIL, to=address, language=account.locale, link=url, minutes=minutes
+                )
+            await tools.outbox.put(
+                db, Mail.EMAIL_CHANGED, to=account.email, language=account.locale, new_email=address, is_done=None
+            )
 
     async def confirm_email_change(self, token: str) -> UserId:
         """Change the address by the link mailed to the new one; returns whose. Raises `LinkNotValid`."""
@@ -214,7 +237,9 @@ class Accounts:
                 raise LinkNotValid("This link does not work any more. Ask for a new one.")
             # What was mailed to the old address must not open the account any more.
             await links.end(db, user_id, Link.RESET_PASSWORD, Link.VERIFY_EMAIL)
-            await tools.outbox.put(db, Mail.EMAIL_CHANGED, to=before.email, new_email=row["email"], is_done=1)
+            await tools.outbox.put(
+                db, Mail.EMAIL_CHANGED, to=before.email, language=before.locale, new_email=row["email"], is_done=1
+            )
             return user_id
 
     # The end
@@ -251,7 +276,7 @@ class Accounts:
                 )
             await end_other_sessions(db, user_id, reason=EndReason.ACCOUNT_DELETED)
             await store.anonymize(db, user_id)
-            await tools.outbox.put(db, Mail.ACCOUNT_DELETED, to=account.email)
+            await tools.outbox.put(db, Mail.ACCOUNT_DELETED, to=account.email, language=account.locale)
 
 
 async def _account(db: Session, user_id: UserId) -> Account:

@@ -37,12 +37,17 @@ DEVICE_DAYS: Final = 180
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Where somebody signs in. `device_secret` is what the device cookie holds; `session` is who is signed in there now."""
+    """Where somebody signs in.
+
+    `device_secret` is what the device cookie holds; `session` is who is signed in there now; `language` is what its pages
+    are shown in (a tag like `de`), for mails to people of whom nothing else is known.
+    """
 
     ip: str | None = None
     user_agent: str | None = None
     device_secret: str | None = None
     session: BrowserSession | None = None
+    language: str | None = None
 
 
 class SignIn:
@@ -182,6 +187,7 @@ class SignIn:
                 db,
                 Mail.NEW_DEVICE,
                 to=account.email,
+                language=account.locale or browser.language,
                 link=f"{self._tools.issuer}/account/devices",
                 user_agent=storable(browser.user_agent, MAX_USER_AGENT) or "an unknown program",
                 ip=storable(browser.ip, MAX_ADDRESS) or "unknown",

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from ragecho.identity.federation.domains import TxtLookup, dns_txt
+from ragecho.identity.federation.logout import BackChannelLogout
 from ragecho.identity.federation.providers import ProviderAdministration
 from ragecho.identity.federation.routes import FederationUpstreams, federation_routes
 from ragecho.identity.federation.routes_connections import connection_routes
+from ragecho.identity.federation.routes_logout import logout_routes
 from ragecho.identity.federation.sign_in import FederatedSignIn
 from ragecho.identity.federation.upstream import Upstreams
 from ragecho.identity.pages.kit import Kit
@@ -26,6 +28,7 @@ class FederationServices:
     administration: ProviderAdministration
     upstreams: Upstreams
     login_page: FederationUpstreams
+    logout: BackChannelLogout
 
 
 def build_federation(
@@ -36,10 +39,16 @@ def build_federation(
     upstreams = Upstreams(outbound_client(allow_private=allow_private), allow_http=allow_private)
     sign_in = FederatedSignIn(database, vault, upstreams, issuer=issuer)
     administration = ProviderAdministration(database, vault, upstreams, sign_in, resolve_txt=resolve_txt)
-    return FederationServices(sign_in, administration, upstreams, FederationUpstreams())
+    return FederationServices(
+        sign_in, administration, upstreams, FederationUpstreams(), BackChannelLogout(database, upstreams)
+    )
 
 
 def build_federation_routers(services: FederationServices, kit: Kit) -> Sequence[APIRouter]:
     """Return the routes of people's browsers; those of administrators are in `api`."""
     # Fixed paths first: `/federation/{provider_id}/…` takes UUIDs only, but the order is what is read.
-    return [connection_routes(kit, services.sign_in), federation_routes(kit, services.sign_in)]
+    return [
+        connection_routes(kit, services.sign_in),
+        federation_routes(kit, services.sign_in),
+        logout_routes(kit, services.logout),
+    ]

@@ -24,10 +24,11 @@ SERVER_WIDE = ("is_listed", "trusts_email")
 
 @dataclass(frozen=True, slots=True)
 class ShownProvider:
-    """A provider with what its administrator has to know: the address to register, and domains that still are no one's."""
+    """A provider with what its administrator has to know: addresses to register there, and domains that still are no one's."""
 
     provider: IdentityProvider
     redirect_uri: str
+    backchannel_logout_uri: str
     unverified_domains: tuple[str, ...]
 
 
@@ -210,7 +211,12 @@ class ProviderAdministration:
             for name in provider.routed_domains
             if not await store_providers.controls_domain(db, provider.organization_id, name)
         ]
-        return ShownProvider(provider, self._sign_in.redirect_uri(provider.id), tuple(open_claims))
+        return ShownProvider(
+            provider,
+            self._sign_in.redirect_uri(provider.id),
+            self._sign_in.backchannel_logout_uri(provider.id),
+            tuple(open_claims),
+        )
 
     def _check(self, caller: Caller, values: Mapping[str, Any], *, is_operator: bool) -> None:
         if is_operator or caller.organization_id == DEFAULT_ORGANIZATION:

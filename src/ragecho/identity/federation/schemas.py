@@ -138,6 +138,9 @@ class ProviderOut(BaseModel):
     created_at: datetime
     updated_at: datetime
     redirect_uri: str
+    backchannel_logout_uri: str = Field(
+        description="Optional: register it there, too, and signing out there ends sessions here."
+    )
     unverified_domains: list[str] = Field(description="Routed domains that do not count yet: verify them.")
 
     @classmethod
@@ -146,7 +149,12 @@ class ProviderOut(BaseModel):
         provider = shown.provider
         fields = {name: getattr(provider, name) for name in cls.model_fields if hasattr(provider, name)}
         return cls.model_validate(
-            {**fields, "redirect_uri": shown.redirect_uri, "unverified_domains": shown.unverified_domains}
+            {
+                **fields,
+                "redirect_uri": shown.redirect_uri,
+                "backchannel_logout_uri": shown.backchannel_logout_uri,
+                "unverified_domains": shown.unverified_domains,
+            }
         )
 
 

@@ -76,6 +76,10 @@ class FederatedSignIn:
         """Return the address to register at the provider. Each has its own, so that no provider's code reaches another's."""
         return f"{self._issuer}/federation/{provider_id}/callback"
 
+    def backchannel_logout_uri(self, provider_id: UUID) -> str:
+        """Return where the provider may tell that somebody signed out there."""
+        return f"{self._issuer}/federation/{provider_id}/backchannel-logout"
+
     async def start(
         self,
         provider_id: UUID,

@@ -318,7 +318,8 @@ async def insert_federated_session(
     await db.execute(
         text(
             "insert into federated_sessions (session_id, identity_id, upstream_session)"
-            " values (:session_id, :identity_id, :upstream_session) on conflict do nothing"
+            " values (:session_id, :identity_id, :upstream_session) on conflict (session_id)"
+            " do update set identity_id = excluded.identity_id, upstream_session = excluded.upstream_session"
         ),
         {"session_id": session_id, "identity_id": identity_id, "upstream_session": upstream_session},
     )
@@ -334,3 +335,32 @@ async def date_session(db: Session, session_id: UUID, authenticated_at: datetime
         {"id": session_id, "moment": authenticated_at},
     )
     return done.scalar_one_or_none()
+
+
+async def sessions_from(
+    db: Session, issuer: str, *, subject: str | None, upstream_session: str | None
+) -> list[tuple[UUID, UserId]]:
+    """Return our live sessions that came from this person or session at the issuer, and whose they are."""
+    found = await db.execute(
+        text(
+            "select s.id, s.user_id from federated_sessions f join federated_identities i on i.id = f.identity_id"
+            " join identity_sessions s on s.id = f.session_id where i.issuer = :issuer and s.ended_at is null"
+            " and (cast(:subject as text) is null or i.subject = :subject)"
+            " and (cast(:upstream_session as text) is null or f.upstream_session = :upstream_session)"
+        ),
+        {"issuer": issuer, "subject": subject, "upstream_session": upstream_session},
+    )
+    return [(row.id, row.user_id) for row in found]
+
+
+async def use_logout_token(db: Session, issuer: str, jti: str, *, seconds: int) -> bool:
+    """Note a logout token; False when it was used before. What is long over goes."""
+    await db.execute(text("delete from federation_logout_tokens where expires_at < now()"))
+    made = await db.execute(
+        text(
+            "insert into federation_logout_tokens (issuer, jti, expires_at)"
+            " values (:issuer, :jti, now() + make_interval(secs => :seconds)) on conflict do nothing"
+        ),
+        {"issuer": issuer, "jti": jti, "seconds": seconds},
+    )
+    return bool(made.rowcount)

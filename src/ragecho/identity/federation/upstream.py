@@ -6,7 +6,7 @@ outbound client, since an organisation's administrator names the addresses. Noth
 
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -119,10 +119,10 @@ class Upstreams:
         self, metadata: Metadata, registration: Registration, tokens: Tokens, *, nonce_sha256: bytes
     ) -> dict[str, Any]:
         """Return the claims of a valid ID token (OpenID Connect Core, 3.1.3.7). Raises `FederationFailed`."""
-        token = await self._verified(metadata, tokens.id_token)
+        token = await self.verified(metadata, tokens.id_token)
         given = token.claims.get("nonce")
         if not isinstance(given, str) or not hmac.compare_digest(sha256(given.encode()).digest(), nonce_sha256):
-            raise _bad_token("its nonce is not the one that was sent")
+            raise bad_token("its nonce is not the one that was sent")
         claims = CodeIDToken(
             token.claims,
             token.header,
@@ -137,23 +137,24 @@ class Upstreams:
         try:
             claims.validate(now=int(time.time()), leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _bad_token(_reason(error)) from error
+            raise bad_token(reason_of(error)) from error
         if text_claim(claims, "sub", longest=255) is None:
-            raise _bad_token("its sub is missing or too long")
+            raise bad_token("its sub is missing or too long")
         return dict(claims)
 
-    async def _verified(self, metadata: Metadata, token: str) -> jwt.Token:
+    async def verified(self, metadata: Metadata, token: str, *, kinds: Collection[str] = ("JWT", "jwt")) -> jwt.Token:
+        """Return a token that the provider signed, of one of these `typ`es. Raises `FederationFailed`."""
         if len(token) > LONGEST_TOKEN:
-            raise _bad_token("it is too long")
+            raise bad_token("it is too long")
         allowed = [name for name in ALGORITHMS if name in metadata.id_token_algorithms]
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
         except (JoseError, ValueError, TypeError) as error:
-            raise _bad_token("it is not a signed token") from error
+            raise bad_token("it is not a signed token") from error
         if header.get("alg") not in allowed:
-            raise _bad_token("it is signed with an algorithm that is not accepted, or not at all")
-        if header.get("typ", "JWT") not in ("JWT", "jwt"):
-            raise _bad_token("it is a token of another kind")
+            raise bad_token("it is signed with an algorithm that is not accepted, or not at all")
+        if header.get("typ", "JWT") not in kinds:
+            raise bad_token("it is a token of another kind")
         for is_fresh in (False, True):
             keys = usable_keys(await self.discovery.keys(metadata, is_fresh=is_fresh), str(header["alg"]))
             try:
@@ -161,8 +162,8 @@ class Upstreams:
             except InvalidKeyIdError:
                 continue  # the provider may have rotated its keys
             except (JoseError, ValueError, TypeError) as error:
-                raise _bad_token(_reason(error)) from error
-        raise _bad_token("its key is not among the provider's published keys")
+                raise bad_token(reason_of(error)) from error
+        raise bad_token("its key is not among the provider's published keys")
 
     async def exchange(
         self, metadata: Metadata, registration: Registration, code: str, *, redirect_uri: str, verifier: str
@@ -303,7 +304,8 @@ def _refused_exchange(found: Mapping[str, Any], status: int) -> FederationFailed
     )
 
 
-def _bad_token(reason: str) -> FederationFailed:
+def bad_token(reason: str) -> FederationFailed:
+    """Return the refusal of a token."""
     return FederationFailed(
         Fault.ID_TOKEN,
         "Your provider's confirmation could not be verified.",
@@ -311,7 +313,7 @@ def _bad_token(reason: str) -> FederationFailed:
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return what is wrong in words that hold nothing of the token but the name of a claim."""
     claim = getattr(error, "claim", None)
     kind = getattr(error, "error", None) or type(error).__name__

@@ -48,10 +48,17 @@ class Outbox:
         self.has_mail = asyncio.Event()
 
     async def put(
-        self, db: Session, mail: Mail, *, to: str, link: str | None = None, **values: str | int | None
+        self,
+        db: Session,
+        mail: Mail,
+        *,
+        to: str,
+        language: str | None = None,
+        link: str | None = None,
+        **values: str | int | None,
     ) -> None:
-        """Write a mail in this transaction."""
-        rendered = render(mail, link=link, issuer=self._issuer, **values)
+        """Write a mail in this transaction, in the reader's language (a tag like `de`) where there is one for it."""
+        rendered = render(mail, link=link, language=language, issuer=self._issuer, **values)
         await store.insert_mail(
             db,
             {

@@ -10,6 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES = Path(__file__).parent / "templates"
+DEFAULT_LANGUAGE = "en"
+# A new language is a new folder of templates, and its words for this.
+_COPY = {"en": "Or copy this address into the browser:", "de": "Oder kopieren Sie diese Adresse in den Browser:"}
 
 
 class Mail(StrEnum):
@@ -39,9 +42,18 @@ class RenderedMail:
     html: str = field(repr=False)
 
 
-def render(mail: Mail, *, link: str | None = None, **values: str | int | None) -> RenderedMail:
-    """Return the mail with these values; `link` is where its action leads."""
-    template = _plain().get_template(f"{mail}.jinja")
+def mail_language(tag: str | None) -> str:
+    """Return the language of a mail for somebody who reads `tag` (BCP 47)."""
+    language = (tag or "").partition("-")[0].lower()
+    return language if language in _COPY else DEFAULT_LANGUAGE
+
+
+def render(
+    mail: Mail, *, link: str | None = None, language: str | None = None, **values: str | int | None
+) -> RenderedMail:
+    """Return the mail with these values; `link` is where its action leads, `language` a tag like `de-AT`."""
+    tongue = mail_language(language)
+    template = _plain().get_template(f"{tongue}/{mail}.jinja")
     context = template.new_context({name: _one_line(value) for name, value in values.items()})
 
     def block(name: str) -> str:
@@ -50,6 +62,8 @@ def render(mail: Mail, *, link: str | None = None, **values: str | int | None) -
     subject = _one_line(block("subject"))
     paragraphs = [_one_line(paragraph) for paragraph in re.split(r"\n\s*\n", block("text")) if paragraph.strip()]
     shown = {
+        "language": tongue,
+        "copy": _COPY[tongue],
         "subject": subject,
         "paragraphs": paragraphs,
         "action": _one_line(block("action")) if link else None,

@@ -139,6 +139,7 @@ class Kit:
             user_agent=request.headers.get("user-agent"),
             device_secret=self.cookies.device(request),
             session=visitor.session,
+            language=self.pages.language(request).tag,
         )
 
     async def form(self, request: Request) -> Mapping[str, str]:
@@ -170,7 +171,8 @@ class Kit:
         try:
             return await interactions.load(db, way.interaction, cookie)
         except NotFound:
-            start = await store_ways.find_start(db, way.interaction, interactions.digest_of(cookie)) if cookie else None
+            digest = interactions.digest_of(cookie or "")
+            start = await store_ways.find_start(db, way.interaction, digest, issuer=self.tools.issuer)
             raise Answered(self.expired(request, start)) from None
 
     def expired(self, request: Request, start: store_ways.Start | None) -> Response:

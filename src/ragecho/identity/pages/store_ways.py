@@ -1,7 +1,7 @@
 """SQL of the way back: where the app of a request that is over begins."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from sqlalchemy import text
@@ -17,8 +17,11 @@ class Start:
     ui_locales: tuple[str, ...]
 
 
-async def find_start(db: Session, interaction_id: UUID, browser_sha256: bytes) -> Start | None:
-    """Return where the app of an interaction begins that this browser started, whatever has become of it."""
+async def find_start(db: Session, interaction_id: UUID, browser_sha256: bytes, *, issuer: str) -> Start | None:
+    """Return where the app of an interaction begins that this browser started, whatever has become of it.
+
+    An `initiate_login_uri` is told who sends the person (OpenID Connect Core 1.0, section 4).
+    """
     found = await db.execute(
         text(
             "select c.metadata, c.redirect_uris, i.parameters from identity_interactions i"
@@ -31,7 +34,10 @@ async def find_start(db: Session, interaction_id: UUID, browser_sha256: bytes) -
     if row is None:
         return None
     metadata, parameters = row["metadata"], row["parameters"]
-    named = [metadata.get("initiate_login_uri"), metadata.get("client_uri")]
+    initiate = metadata.get("initiate_login_uri")
+    if isinstance(initiate, str) and initiate:
+        initiate = f"{initiate}{'&' if '?' in initiate else '?'}{urlencode({'iss': issuer})}"
+    named = [initiate, metadata.get("client_uri")]
     redirect_uri = parameters.get("redirect_uri")
     # Only if it is still registered; its origin is where the app lives.
     origin = _origin(redirect_uri) if redirect_uri in row["redirect_uris"] else None

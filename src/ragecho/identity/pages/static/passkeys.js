@@ -118,13 +118,17 @@ function prepare(button, act) {
   });
 }
 
+const signInButton = document.getElementById("passkey-sign-in");
+const addButton = document.getElementById("passkey-add");
+
 if (window.PublicKeyCredential && navigator.credentials) {
-  const signInButton = document.getElementById("passkey-sign-in");
-  const addButton = document.getElementById("passkey-add");
   document.getElementById("passkey-or")?.removeAttribute("hidden");
   if (signInButton) {
     prepare(signInButton, signIn);
     if (signInButton.dataset.autofill === "yes") offerInSuggestions(signInButton);
   }
   if (addButton) prepare(addButton, register);
+} else {
+  // Where there is nothing else on the page, it says why; the login page has other ways.
+  show((signInButton ?? addButton)?.dataset.unsupported ?? "");
 }

@@ -238,46 +238,6 @@ begin
 end
 $$;
 
--- What an API key stands for; more than in 0001: the state of the workspace, whose key it is, and that party's live roles.
--- No row for keys that are unknown, expired or revoked, or whose owner is disabled, suspended or gone.
-drop function ragecho_authenticate_api_key;
-create function ragecho_authenticate_api_key(digest bytea)
-returns table (
-  key_id uuid, organization_id uuid, workspace_id uuid, workspace_slug text, workspace_status text, user_id uuid,
-  service_account_id uuid, scopes text[], organization_role text, owner_organization_role text, owner_workspace_role text)
-language plpgsql volatile security definer
-set search_path = pg_catalog, public
-as $$
-#variable_conflict use_column
-declare
-  key record;
-begin
-  select k.id, k.organization_id, k.workspace_id, w.slug, w.status, k.user_id, k.service_account_id, k.scopes,
-         k.organization_role, k.last_used_at, coalesce(m.role, s.organization_role) as owner_organization_role,
-         coalesce(wm.role, s.workspace_role) as owner_workspace_role
-  into key
-  from api_keys k
-  join workspaces w on w.id = k.workspace_id
-  left join users u on u.id = k.user_id
-  left join organization_members m on m.organization_id = k.organization_id and m.user_id = k.user_id
-  left join workspace_members wm
-    on wm.organization_id = k.organization_id and wm.workspace_id = k.workspace_id and wm.user_id = k.user_id
-  left join service_accounts s on s.organization_id = k.organization_id and s.id = k.service_account_id
-  where k.secret_sha256 = digest and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
-    and (k.user_id is null or (m.user_id is not null and m.suspended_at is null and not u.is_disabled))
-    and (k.service_account_id is null or (not s.is_disabled and (s.workspace_id is null or s.workspace_id = k.workspace_id)));
-  if not found then
-    return;
-  end if;
-  -- To the minute is exact enough, and keeps reads from writing.
-  if key.last_used_at is null or key.last_used_at < now() - interval '1 minute' then
-    update api_keys set last_used_at = now() where id = key.id;
-  end if;
-  return query select key.id, key.organization_id, key.workspace_id, key.slug, key.status, key.user_id,
-    key.service_account_id, key.scopes, key.organization_role, key.owner_organization_role, key.owner_workspace_role;
-end
-$$;
-
 -- The organisations a person is in, across tenants: of the person whom the transaction's own settings name.
 create function ragecho_organizations_of(person uuid)
 returns table (organization_id uuid, name text, role text, suspended_at timestamptz, created_at timestamptz)
@@ -437,17 +397,15 @@ grant insert on audit_events to ragecho_login;
 grant create on schema public to ragecho_login;
 alter function ragecho_keep_an_owner owner to ragecho_login;
 alter function ragecho_refuse_when_archived owner to ragecho_login;
-alter function ragecho_authenticate_api_key owner to ragecho_login;
 alter function ragecho_organizations_of owner to ragecho_login;
 alter function ragecho_find_invitation owner to ragecho_login;
 alter function ragecho_accept_invitation owner to ragecho_login;
 alter function ragecho_claim_invitation_mail owner to ragecho_login;
 alter function ragecho_finish_invitation_mail owner to ragecho_login;
 revoke create on schema public from ragecho_login;
-revoke execute on function ragecho_keep_an_owner, ragecho_refuse_when_archived, ragecho_authenticate_api_key, ragecho_organizations_of,
+revoke execute on function ragecho_keep_an_owner, ragecho_refuse_when_archived, ragecho_organizations_of,
   ragecho_find_invitation, ragecho_accept_invitation, ragecho_claim_invitation_mail, ragecho_finish_invitation_mail
   from public;
-grant execute on function ragecho_authenticate_api_key to ragecho_app;
 grant execute on function ragecho_organizations_of to ragecho_app;
 grant execute on function ragecho_find_invitation, ragecho_accept_invitation, ragecho_claim_invitation_mail,
   ragecho_finish_invitation_mail to ragecho_identity;
