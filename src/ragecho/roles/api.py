@@ -95,6 +95,8 @@ def _routers(services: Services) -> list[APIRouter]:
     scim_url = f"{base_url_of(services.settings)}/scim/v2"
 
     return [
+        # Routes are matched in order: tokens are asked for far more often than anything else.
+        *build_identity_routers(services.identity),
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
         build_documents_router(database, services.blobs, services.renderer, authenticate),
         build_search_router(services.search, services.reranker, authenticate),
@@ -110,7 +112,6 @@ def _routers(services: Services) -> list[APIRouter]:
             accept_page=f"{issuer_of(services.settings)}/invitation",
         ),
         build_domains_router(database, authenticate),
-        *build_identity_routers(services.identity),
         build_identity_providers_router(services.identity.federation.administration, authenticate),
         build_scim_tokens_router(database, authenticate, base_url=scim_url),
         build_scim_router(database, base_url=scim_url),

@@ -55,9 +55,9 @@ async def working(provider: Provider) -> AsyncIterator[Work]:
 def build_protocol_router(provider: Provider, pages: ProtocolPages, session_cookie: str) -> APIRouter:
     """Return discovery, keys, the authorization endpoint and those that only programs call."""
     router = APIRouter(prefix="/identity", tags=["identity"], include_in_schema=False)
+    _add_program_routes(router, provider)
     _add_documents(router, provider)
     _add_browser_routes(router, provider, pages, session_cookie)
-    _add_program_routes(router, provider)
     return router
 
 

@@ -92,3 +92,12 @@ async def note_failure(db: Session, delivery_id: UUID, *, error: str, retry_seco
         ),
         {"id": delivery_id, "error": error[:200], "retry": retry_seconds},
     )
+
+
+async def delete_old(db: Session) -> None:
+    """Forget grants and deliveries that have been over for a month; codes and refresh tokens go with their grants."""
+    for statement in (
+        "delete from identity_grants where coalesce(revoked_at, expires_at) < now() - interval '30 days'",
+        "delete from identity_logout_deliveries where created_at < now() - interval '30 days'",
+    ):
+        await db.execute(text(statement))

@@ -23,7 +23,7 @@ from ragecho.platform.telemetry import get_logger
 log = get_logger(__name__)
 
 ROUND_SECONDS = 5.0
-KEYS_ROUND_SECONDS = 3600.0
+TIDY_SECONDS = 3600.0
 RETRY_SECONDS = (5, 30, 300, 1800, 7200)
 LEASE_SECONDS = 60
 TOKEN_SECONDS = 120
@@ -54,15 +54,15 @@ class Upkeep:
                 await task
 
     async def _run(self) -> None:
-        next_keys = 0.0
+        next_tidying = 0.0
         async with outbound_client(allow_private=self._allows_private, total_seconds=10.0) as client:
             while True:
                 try:
                     await self.notice_ends()
                     await self.deliver(client)
-                    if time.monotonic() >= next_keys:
-                        await self._replace_keys()
-                        next_keys = time.monotonic() + KEYS_ROUND_SECONDS
+                    if time.monotonic() >= next_tidying:
+                        await self._tidy()
+                        next_tidying = time.monotonic() + TIDY_SECONDS
                 except Exception as error:  # noqa: BLE001 - whatever it was, the next round tries again
                     log.warning("identity.upkeep_failed", kind=type(error).__name__)
                 with suppress(TimeoutError):
@@ -120,6 +120,8 @@ class Upkeep:
         found = await self._provider.clients.find(row["client_id"])
         return sign(keys.current[found.id_token_alg if found else "ES256"], claims, typ="logout+jwt")
 
-    async def _replace_keys(self) -> None:
+    async def _tidy(self) -> None:
+        """Replace keys that are too old, and forget what is long over."""
         async with self._provider.database.anonymous() as db:
+            await store.delete_old(db)
             await ensure_keys(db, self._provider.vault, rotation_days=self._provider.settings.key_rotation_days)
