@@ -218,6 +218,7 @@ def build_services(settings: Settings) -> Services:
 @asynccontextmanager
 async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "IngestFlow"]]:
     """Build what a worker needs and take it down again."""
+    from ragecho.engines.language import StatisticalDetector
     from ragecho.engines.parsing import SandboxedParser
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.settings import IngestSettings
@@ -233,6 +234,7 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
                     build_blobs(settings),
                     parser,
                     build_embedder(settings),
+                    StatisticalDetector(),
                     space=space_of(settings),
                     settings=ingest,
                 ),

@@ -30,6 +30,7 @@ from ragecho.platform.telemetry import attach, get_logger, span
 from ragecho.platform.telemetry.metrics import observe_ingest_stage
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
+from ragecho.ports.language_detector import LanguageDetector
 from ragecho.ports.parser import Parser, ParseRequest
 
 log = get_logger(__name__)
@@ -50,6 +51,7 @@ class _Work:
     parsed: ParsedDocument
     is_kept: bool
     chunks: list[ChunkSpan]
+    language: str | None
 
 
 class IngestFlow:
@@ -61,6 +63,7 @@ class IngestFlow:
         blobs: BlobStore,
         parser: Parser,
         embedder: Embedder,
+        languages: LanguageDetector,
         *,
         space: EmbeddingSpace,
         settings: IngestSettings,
@@ -69,6 +72,7 @@ class IngestFlow:
         self._blobs = blobs
         self._parser = parser
         self._embedder = embedder
+        self._languages = languages
         self._space = space
         self._settings = settings
 
@@ -154,7 +158,8 @@ class IngestFlow:
                 except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
                     failures[job.id] = error
                 else:
-                    works.append(_Work(job, version, outcome, known is not None or is_slow, chunks))
+                    language = outcome.language or await asyncio.to_thread(self._languages.detect, outcome.text)
+                    works.append(_Work(job, version, outcome, known is not None or is_slow, chunks, language))
         return works
 
     async def _parse(
@@ -234,7 +239,8 @@ class IngestFlow:
             await library.delete_chunks(session, caller, document.id)
         # Readers are taken now, under the documents' locks: they may have changed since the work began.
         versions = [_readable_by(version, document) for _, version, document in current]
-        await library.insert_versions(session, caller, space_id=self._space.id, versions=versions)
+        space_id = await library.space_to_fill(session, caller, self._space)
+        await library.insert_versions(session, caller, space_id=space_id, versions=versions)
         await library.finish_versions(session, caller, versions)
         await jobs.succeed(session, caller, [work.job.id for work, _, _ in current])
 
@@ -262,7 +268,7 @@ def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> 
     found, first = [], 0
     for work in works:
         past = first + len(work.chunks)
-        rows = analyse(caller.workspace_id, work.chunks, vectors[first:past], work.parsed.pages)
+        rows = analyse(caller.workspace_id, work.chunks, vectors[first:past], work.parsed.pages, language=work.language)
         found.append(
             IndexedVersion(
                 DocumentId(work.version.document_id),
@@ -271,6 +277,7 @@ def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> 
                 tuple(rows),
                 title=work.parsed.title,
                 pages=len(work.parsed.pages) or None,
+                language=work.language,
             )
         )
         first = past
@@ -285,4 +292,5 @@ def _readable_by(version: IndexedVersion, document: Document) -> IndexedVersion:
         version.chunks,
         title=version.title,
         pages=version.pages,
+        language=version.language,
     )

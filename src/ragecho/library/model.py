@@ -140,3 +140,4 @@ class IndexedVersion:
     chunks: tuple[IndexedChunk, ...]
     title: str | None = None
     pages: int | None = None
+    language: str | None = None

@@ -54,6 +54,7 @@ class IndexState:
     space_id: UUID
     dimensions: int
     chunks: int
+    stemmings: tuple[str, ...] = (analysis.ENGLISH,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,11 @@ class PassageSearch:
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
     ) -> Sequence[Mapping[str, Any]]:
         """Ask under the state that was seen last; the answer counts if the state read after it is still that one."""
-        terms = analysis.query_terms_of(query) if mode is not SearchMode.VECTOR else {}
         filters = filter_parameters(wanted)
         state = self._states.get(caller.workspace_id) or await self._read_state(caller)
         in_question = await self._chunks_matching(caller, filters) if filters else None
         while True:
+            terms = analysis.query_terms_of(query, state.stemmings) if mode is not SearchMode.VECTOR else {}
             found, now = await self._database.read(
                 caller,
                 self._statement(caller, state, terms, vector, filters, k=k, mode=mode, in_question=in_question),
@@ -192,13 +193,14 @@ class PassageSearch:
 
     def _plans_alike(self, one: IndexState, other: IndexState) -> bool:
         limit = self._tuning.exact_below_chunks
-        return one.space_id == other.space_id and (one.chunks < limit) == (other.chunks < limit)
+        is_same_size = (one.chunks < limit) == (other.chunks < limit)
+        return one.space_id == other.space_id and one.stemmings == other.stemmings and is_same_size
 
 
 def _state(rows: Sequence[Mapping[str, Any]]) -> IndexState:
     if not rows:
         raise NotFound("There is no such workspace.")
-    return IndexState(rows[0]["space_id"], rows[0]["dimensions"], rows[0]["chunks"])
+    return IndexState(rows[0]["space_id"], rows[0]["dimensions"], rows[0]["chunks"], tuple(rows[0]["stemmings"]))
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:

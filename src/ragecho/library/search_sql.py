@@ -152,7 +152,8 @@ def search_statement(
 
 
 INDEX_STATE = text("""
-    select w.space_id, w.status, s.dimensions, s.model, coalesce(i.chunks, 0) as chunks, coalesce(i.version, 0) as version
+    select w.space_id, w.status, s.dimensions, s.model, coalesce(i.chunks, 0) as chunks, coalesce(i.version, 0) as version,
+           coalesce(i.stemmings, '{english}') as stemmings
     from workspaces w join embedding_spaces s on s.id = w.space_id
     left join index_statistics i on i.workspace_id = w.id and i.space_id = w.space_id
     where w.id = :workspace_id""")

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
+from ragecho.kernel.passages import EmbeddingSpace
+from ragecho.library.analysis import algorithm_of
 from ragecho.library.model import IndexedChunk, IndexedVersion
 from ragecho.platform.database import array_literal
 
@@ -70,6 +72,27 @@ async def lock_index(session: AsyncConnection, caller: Caller) -> None:
     )
 
 
+async def space_to_fill(session: AsyncConnection, caller: Caller, space: EmbeddingSpace) -> UUID:
+    """Return the space that new chunks of the workspace go to: its own while `space` has the same model, else `space`.
+
+    Chunks that were cut or analysed by another version of Echo stand beside new ones; vectors of two models never do.
+    """
+    found = await session.execute(
+        text(
+            "select s.id from workspaces w join embedding_spaces s on s.id = w.space_id where w.id = :workspace_id"
+            " and s.model = :model and s.revision = :revision and s.dimensions = :dimensions"
+        ),
+        {
+            "workspace_id": caller.workspace_id,
+            "model": space.model,
+            "revision": space.revision,
+            "dimensions": space.dimensions,
+        },
+    )
+    own: UUID | None = found.scalar_one_or_none()
+    return own or space.id
+
+
 async def readable_chunks(session: AsyncConnection, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
     """Return which of the chunks the caller may read at this moment, by the documents' own readers.
 
@@ -103,7 +126,10 @@ async def insert_versions(
     if not chunks:
         return
     total_length = sum(chunk.length for chunk in chunks)
-    average = await _grow_statistics(session, caller, space_id, added=len(chunks), length=total_length)
+    stemmings = sorted({algorithm_of(version.language) for version in versions})
+    average = await _grow_statistics(
+        session, caller, space_id, added=len(chunks), length=total_length, stemmings=stemmings
+    )
     shared = {"workspace_id": caller.workspace_id, "space_id": space_id, "average_length": average}
     rows = [_row(version, chunk) for version in versions for chunk in version.chunks]
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
@@ -203,13 +229,14 @@ async def relabel_chunks(
 FINISH_VERSIONS = text("""
     with done as (
       select * from unnest(cast(:document_ids as uuid[]), cast(:version_ids as uuid[]), cast(:titles as text[]),
-                           cast(:pages as int[]), cast(:chunks as int[])) as r (document_id, version_id, title, pages, chunks)
+                           cast(:pages as int[]), cast(:chunks as int[]), cast(:languages as text[]))
+          as r (document_id, version_id, title, pages, chunks, language)
     ), finished as (
       update document_versions v set ready_at = now() from done
       where v.workspace_id = :workspace_id and v.id = done.version_id
     )
     update documents d set status = 'ready', progress = 1, error = null, pages = done.pages, chunks = done.chunks,
-      title = coalesce(done.title, d.title), version = v.number, current_version_id = v.id, filename = v.filename,
+      title = coalesce(done.title, d.title), language = done.language, version = v.number, current_version_id = v.id, filename = v.filename,
       content_type = v.content_type, size_bytes = v.size_bytes, sha256 = v.sha256, updated_at = now()
     from done join document_versions v on v.workspace_id = :workspace_id and v.id = done.version_id
     where d.workspace_id = :workspace_id and d.id = done.document_id""")
@@ -226,6 +253,7 @@ async def finish_versions(session: AsyncConnection, caller: Caller, versions: Se
             "titles": [version.title for version in versions],
             "pages": [version.pages for version in versions],
             "chunks": [len(version.chunks) for version in versions],
+            "languages": [version.language for version in versions],
         },
     )
 
@@ -252,19 +280,26 @@ async def store_parsed(
 
 
 async def _grow_statistics(
-    session: AsyncConnection, caller: Caller, space_id: UUID, *, added: int, length: int
+    session: AsyncConnection, caller: Caller, space_id: UUID, *, added: int, length: int, stemmings: Sequence[str]
 ) -> float:
     """Add to the index's size; return the average length that stored weights are made with."""
     found = await session.execute(
         text(
-            "insert into index_statistics as s (workspace_id, space_id, chunks, terms, weights_length, version)"
-            " values (:workspace_id, :space_id, :added, :length, cast(:length as real) / :added, 1)"
+            "insert into index_statistics as s (workspace_id, space_id, chunks, terms, weights_length, version, stemmings)"
+            " values (:workspace_id, :space_id, :added, :length, cast(:length as real) / :added, 1, :stemmings)"
             " on conflict (workspace_id, space_id) do update set chunks = s.chunks + excluded.chunks,"
             " terms = s.terms + excluded.terms, version = s.version + 1,"
+            " stemmings = array(select distinct unnest(s.stemmings || excluded.stemmings) order by 1),"
             " weights_length = case when s.chunks = 0 then excluded.weights_length else s.weights_length end"
             " returning weights_length"
         ),
-        {"workspace_id": caller.workspace_id, "space_id": space_id, "added": added, "length": length},
+        {
+            "workspace_id": caller.workspace_id,
+            "space_id": space_id,
+            "added": added,
+            "length": length,
+            "stemmings": list(stemmings),
+        },
     )
     return float(found.scalar_one())
 

@@ -5,6 +5,7 @@ from ragecho.library.store_chunks import (
     finish_versions,
     insert_versions,
     lock_index,
+    space_to_fill,
     store_parsed,
 )
 from ragecho.library.store_documents import (
@@ -49,6 +50,7 @@ __all__ = [
     "replace_grants",
     "set_progress",
     "set_status",
+    "space_to_fill",
     "store_embeddings",
     "store_parsed",
     "touch_embeddings",

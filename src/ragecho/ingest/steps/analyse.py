@@ -11,16 +11,21 @@ from ragecho.library.model import IndexedChunk
 
 
 def analyse(
-    workspace_id: WorkspaceId, chunks: Sequence[ChunkSpan], vectors: Sequence[str], pages: Sequence[Page] = ()
+    workspace_id: WorkspaceId,
+    chunks: Sequence[ChunkSpan],
+    vectors: Sequence[str],
+    pages: Sequence[Page] = (),
+    *,
+    language: str | None = None,
 ) -> list[IndexedChunk]:
     """Return one row per chunk; `vectors` are in pgvector's text form. The lexical side indexes what was embedded: title and headings are findable words."""
     if len(chunks) != len(vectors):
         # Fewer vectors than chunks would be a silent loss; it has been one elsewhere.
         raise AssertionError(f"{len(chunks)} chunks but {len(vectors)} vectors")
-    ids = analysis.TermIds(workspace_id)
+    ids, algorithm = analysis.TermIds(workspace_id), analysis.algorithm_of(language)
     rows = []
     for chunk, vector in zip(chunks, vectors, strict=True):
-        terms = ids.of(analysis.terms_of(chunk.embedded_text))
+        terms = ids.of(analysis.terms_of(chunk.embedded_text, algorithm))
         distinct, frequencies = analysis.count(terms)
         rows.append(
             IndexedChunk(

@@ -4,6 +4,11 @@
 -- start-time fair queueing (Goyal, Vin, Cheng 1996): the queue serves the lowest one.
 alter table jobs add column size bigint not null default 0, add column turn bigint not null default 0;
 
+-- The language a document was recognised to be in (ISO 639-1), and the ways of stemming that an index holds terms of: a
+-- question is stemmed in each of them.
+alter table documents add column language text;
+alter table index_statistics add column stemmings text[] not null default '{english}';
+
 -- The embedding of a text by a model, so that the same words are embedded once: files that are uploaded again, moved to
 -- another workspace, or changed in one paragraph. Per organisation: whether a text is known here says nothing about others.
 create table embedding_cache (
