@@ -106,6 +106,14 @@ class Provider:
         answer = self._request("POST", url, data={"token": token}, auth=(client_id, client_secret))
         return answer.get("active") is True
 
+    def tokens(self, client: tuple[str, str], form: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the token endpoint gives for a grant. Raises `ProviderError`, also when it refuses."""
+        return self._request("POST", self.endpoint("token_endpoint"), data=dict(form), auth=client)
+
+    def userinfo(self, access_token: str) -> dict[str, Any]:
+        """Return the standard claims of the person a token is about. Raises `ProviderError`."""
+        return self._request("GET", self.endpoint("userinfo_endpoint"), token=access_token)
+
     def _discovered(self) -> Mapping[str, Any]:
         if self._metadata is None:
             found = self._request("GET", f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
@@ -128,10 +136,11 @@ class Provider:
         self._keys, self._fetched_at = found, now
         return found
 
-    def _request(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+    def _request(self, method: str, url: str, *, token: str | None = None, **options: Any) -> dict[str, Any]:
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             with self._http(url) as client:
-                response = client.request(method, url, headers={"Accept": "application/json"}, **options)
+                response = client.request(method, url, headers=headers, **options)
         except httpx.HTTPError as error:
             raise ProviderError(
                 f"The identity service at {self.issuer} does not answer ({type(error).__name__}). Is ECHO_ISSUER right?"

@@ -174,6 +174,18 @@ async def test_accepting_a_mailed_link_confirms_the_address_and_a_copied_one_nee
     assert await role_of(database, other_tenant, user_id) == "member"
 
 
+async def test_where_registration_is_closed_an_invitation_makes_no_account_but_is_accepted_with_one(
+    accounts: AccountServices, database: Database, tenant: Tenant
+) -> None:
+    closed = services(accounts.tools.database, registration="closed")
+    invited = await invite(accounts, database, tenant)
+    with pytest.raises(RegistrationClosed):
+        await closed.registrations.join(invited.mailed, password=PASSWORD, name=None, browser=browser())
+    _, email = await make_account(accounts)
+    other = await invite(accounts, database, tenant, email)
+    await closed.registrations.accept(other.mailed, (await signed_in(accounts, email)).session)
+
+
 async def test_a_weak_password_leaves_the_invitation_open(
     accounts: AccountServices, database: Database, tenant: Tenant
 ) -> None:

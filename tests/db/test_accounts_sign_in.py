@@ -7,6 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
 from tests.db.accounts_driver import PASSWORD, browser, identity_database, make_account, new_email, services, subjects
+from tests.db.conftest import Tenant
 
 from ragecho.identity.accounts import sessions, store
 from ragecho.identity.accounts.build import AccountServices
@@ -308,3 +309,21 @@ async def test_a_new_browser_is_told_by_mail_and_the_first_and_known_ones_are_no
     assert await subjects(accounts, email) == []
     await login(accounts, email)
     assert await subjects(accounts, email) == ["New sign-in to your account"]
+
+
+async def test_suspension_by_the_application_ends_sessions_that_it_may_not_even_read(
+    database: Database, tenant: Tenant, accounts: AccountServices
+) -> None:
+    user_id, email = await make_account(accounts)
+    async with accounts.tools.database.anonymous() as db:
+        await store.insert_owner(db, tenant.organization_id, user_id)
+    entered = await login(accounts, email)
+    async with database.transaction(tenant.member()) as session:
+        done = await session.execute(text("update users set is_disabled = true where id = :id"), {"id": user_id})
+        assert done.rowcount == 1
+    assert await current(accounts, entered.secret) is None
+    async with accounts.tools.database.anonymous() as db:
+        ended = await db.execute(
+            text("select ended_at from identity_sessions where id = :id"), {"id": entered.session.id}
+        )
+        assert ended.scalar_one() is not None

@@ -1,5 +1,6 @@
 """The protocol over a real database: what may happen once, what ends with what, and who may see an interaction."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ PARALLEL = 8
 async def world(owner_url: str, tmp_path: Path, anyio_backend: str) -> AsyncIterator[World]:
     # One master key for all tests: the signing keys in the database outlive a test's folder.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAGECHO_IDENTITY_SECRET", "k" * 43)
+        patch.setenv("RAGECHO_IDENTITY_SECRET", hashlib.sha512(b"tests").hexdigest())
         async with provider(owner_url, tmp_path) as world:
             yield world
 
@@ -425,9 +426,14 @@ async def test_the_end_of_a_session_ends_its_grants_but_offline_access(world: Wo
     offline = await party.sign_in(person)
     async with world.services.database.anonymous() as db:
         await end_session(db, person.session_id, person.id, reason=EndReason.PASSWORD_CHANGED)
-    await Upkeep(world.services.provider, allows_private_addresses=True).notice_ends()
     assert (await party.refresh(online["refresh_token"])).json()["error"] == "invalid_grant"
     assert (await party.refresh(offline["refresh_token"])).status_code == 200
+    await Upkeep(world.services.provider, allows_private_addresses=True).notice_ends()
+    [row] = await world.rows(
+        "select count(*) as ended from identity_grants where client_id = :id and revoked_because = 'session_ended'",
+        id=party.client.id,
+    )
+    assert row["ended"] == 1, "where access tokens are accepted, it is the grant that is looked at"
 
 
 async def test_a_client_is_told_of_a_logout_and_again_where_it_did_not_answer(world: World, person: Person) -> None:

@@ -1,5 +1,6 @@
 """Who may read a document: its level, its owner, people and groups by name; the chunks follow in the same transaction."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -297,6 +298,37 @@ async def test_a_deleted_group_or_member_leaves_no_name_behind(world: World, oth
     async with world.database.transaction(world.tenant.worker()) as session:
         left = await session.execute(text("select principal from document_grants"))
         assert list(left.scalars()) == [f"user:{owner}"]
+
+
+def is_waiting_for_a_lock(owner_url: str, query: str) -> bool:
+    engine = create_engine(driver_url(owner_url))
+    with engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "select exists (select from pg_stat_activity"
+                " where wait_event_type = 'Lock' and starts_with(query, :query) and datname = current_database())"
+            ),
+            {"query": query},
+        ).scalar_one()
+    engine.dispose()
+    return bool(found)
+
+
+async def test_a_group_that_is_deleted_while_it_is_being_named_leaves_no_name_behind(
+    world: World, owner_url: str
+) -> None:
+    owner = await world.person("editor")
+    group = await add_group(world.database, world.tenant, owner)
+    document = await world.document(owner)
+    caller = await world.caller(owner)
+    async with world.database.transaction(caller) as session:
+        await service.change_document(caller, session, document, DocumentChange(named=NamedReaders((), (group,))))
+        deleting = asyncio.create_task(run(world.database, world.tenant, "delete from groups where id = :id", id=group))
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(is_waiting_for_a_lock, owner_url, "delete from groups"):
+                assert not deleting.done()
+    assert await deleting == 1
+    assert await world.labels(document) == {(f"user:{owner}",)}
 
 
 async def test_a_group_can_be_deleted_where_the_workspace_is_archived(world: World) -> None:

@@ -13,6 +13,7 @@ from tests.db.app_driver import key_of, running
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
 from tests.db.people import add_group, add_person, run
+from tests.db.token_driver import Issuer
 
 from ragecho.ask.flow import AskFlow
 from ragecho.ask.model import Answered, AskRequest, Cited, Token
@@ -303,3 +304,42 @@ async def test_a_key_made_for_reading_asks_and_searches_but_changes_nothing(offi
     assert await narrow.sees(document)
     assert (await narrow.ask("PATCH", f"/documents/{document}", json={"title": "x"})).status_code == 403
     assert (await narrow.ask("GET", f"/documents/{document}")).json()["readers"] is None
+
+
+async def test_programs_read_their_own_answers_and_nobody_elses(
+    office: Office, client: httpx.AsyncClient, embedder: FakeEmbedder, owner_url: str
+) -> None:
+    await add_document(office.database, office.tenant, embedder, WORDS)
+    issuer = Issuer(owner_url)
+    account = uuid7()
+    await run(
+        office.database,
+        office.tenant,
+        "insert into service_accounts (organization_id, id, workspace_id, name, workspace_role)"
+        " values (:organization, :id, :workspace, 'robot', 'reader')",
+        id=account,
+    )
+    robot_key = await key_of(office.database, office.tenant, None, scopes=[Scope.READ], cap=None)
+    await run(
+        office.database,
+        office.tenant,
+        "update api_keys set service_account_id = :account where secret_sha256 = :digest",
+        account=account,
+        digest=secrets.digest(robot_key),
+    )
+    nobodys = await key_of(office.database, office.tenant, None, scopes=[Scope.READ], cap=None)
+    credentials = [robot_key, nobodys, *(issuer.token("read", issuer.client(office.tenant)) for _ in range(2))]
+    programs = [Person(UserId(uuid7()), client, credential) for credential in credentials]
+    for program in programs:
+        asked = await program.ask("POST", "/ask", json={"question": "What does the heron keeper earn?"})
+        assert asked.status_code == 200, asked.text
+        for other in (*programs, office.reader):
+            found = await other.ask("GET", f"/answers/{asked.json()['id']}")
+            assert found.status_code == (200 if other is program else 404)
+
+
+async def test_reindexing_everything_leaves_out_nothing_that_others_keep_private(office: Office) -> None:
+    document = await office.private_document()
+    queued = await office.administrator.ask("POST", "/documents/reindex")
+    assert (queued.status_code, queued.json()["queued"]) == (202, 1)
+    assert not await office.administrator.sees(document)

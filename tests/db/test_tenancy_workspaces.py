@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -334,3 +335,37 @@ async def test_only_an_archived_workspace_is_deleted_and_nothing_of_it_stays(
             assert (await session.execute(text(f"select count(*) from {table}"))).scalar_one() == 0
     (act,) = await acts(database, tenant, action="workspace.deleted")
     assert act.workspace_id == doomed.id
+
+
+async def test_two_who_take_the_same_slug_at_once_are_told_not_broken(database: Database, tenant: Tenant) -> None:
+    one, two = await create(database, tenant, "one", "two")
+    caller = tenant.member()
+
+    async def rename(workspace: Workspace) -> None:
+        async with database.transaction(caller) as session:
+            await workspaces.change_workspace(caller, session, str(workspace.id), new_slug="wanted")
+
+    outcomes = await asyncio.gather(rename(one), rename(two), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "NoneType"]
+
+
+async def test_bulk_operations_over_the_same_workspaces_follow_one_another(database: Database, tenant: Tenant) -> None:
+    made = [workspace.id for workspace in await create(database, tenant, *(f"w{n}" for n in range(5)))]
+    caller = tenant.member()
+
+    async def change(ids: list[WorkspaceId], status: WorkspaceStatus) -> int:
+        async with database.transaction(caller) as session:
+            results = await bulk.set_status_of_ids(caller, session, ids, status, reason=None, limits=LIMITS)
+        return sum(result.outcome is BulkOutcome.DONE for result in results)
+
+    for _ in range(5):
+        await asyncio.gather(
+            change(made, ARCHIVED), change(made[::-1], ACTIVE), change(made, ACTIVE), change(made[::-1], ARCHIVED)
+        )
+        async with database.transaction(caller) as session:
+            now = [(await workspaces.get_workspace(caller, session, str(one))).status for one in made]
+        assert len(set(now)) == 1, "each operation is all or nothing"
+    done = await acts(database, tenant, action="workspace", workspace_id=made[0])
+    # The log alternates: nothing is archived twice without a restore in between.
+    kinds = [act.action for act in done if act.action != "workspace.created"]
+    assert all(earlier != later for earlier, later in pairwise(kinds))

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import expect
 from tests.e2e.conftest import Server, serving
 from tests.e2e.identity_driver import (
     Browser,
@@ -17,8 +19,11 @@ from tests.e2e.identity_driver import (
     register,
     text_of,
 )
+from tests.e2e.test_browser import browser as chromium
 
 from ragecho.tenancy.model import DEFAULT_ORGANIZATION
+
+__all__ = ["chromium"]
 
 DOMAIN = "people.example"  # of everybody that `make_people` makes
 
@@ -31,6 +36,7 @@ class Federation:
     there: Server
     provider: dict[str, Any]
     admin: httpx.Client
+    secrets: set[str]
 
     def start(self, browser: Browser, query: str = "") -> str:
         browser.visit(f"/identity/federation/{self.provider['id']}/start?{query}")
@@ -43,6 +49,8 @@ class Federation:
         page = visitor.answer(visitor.visit(url), person)
         assert visitor.left is not None, page.text
         visitor.close()
+        returned = httpx.URL(visitor.left).params
+        self.secrets |= {returned["code"], returned["state"], httpx.URL(url).params["nonce"]}
         return visitor.left
 
     def sign_in(self, browser: Browser, person: Person, query: str = "") -> httpx.Response:
@@ -51,7 +59,9 @@ class Federation:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("here"), RAGECHO_ALLOW_PRIVATE_ADDRESSES="true") as found:
+    # A host of its own: browsers keep cookies by host, whatever the port.
+    settings = {"RAGECHO_HOST": "localhost", "RAGECHO_ALLOW_PRIVATE_ADDRESSES": "true", "RAGECHO_LOG_LEVEL": "debug"}
+    with serving(tmp_path_factory.mktemp("here"), **settings) as found:
         yield found
 
 
@@ -71,7 +81,7 @@ def federation(server: Server, here: Server) -> Iterator[Federation]:
         changed = admin.patch(f"{base}/{provider['id']}", json=known)
         assert changed.status_code == 200, changed.text
         assert client.auth[1] not in changed.text
-        yield Federation(here, server, changed.json(), admin)
+        yield Federation(here, server, changed.json(), admin, {client.auth[1]})
 
 
 @pytest.fixture
@@ -238,9 +248,42 @@ def test_a_directory_provisions_and_deprovisions_over_http(federation: Federatio
         assert scim.get("/Users").status_code == 401
         headers["Authorization"] = f"Bearer {rotated['token']}"
         assert httpx.get(f"{made['base_url']}/Users", headers=headers).json()["totalResults"] == 0
+        federation.secrets |= {made["token"], rotated["token"]}
     listed = federation.admin.get(base).json()
     assert {one["revoked_at"] is None for one in listed["items"]} == {True, False}
     assert made["token"] not in repr(listed)
+
+
+def test_chromium_goes_there_and_comes_back_from_another_site(
+    federation: Federation, server: Server, here: Server, chromium: Chromium
+) -> None:
+    (person,) = make_people(server)
+    context = chromium.new_context()
+    page = context.new_page()
+    try:
+        page.goto(f"{here.url}/identity/login")
+        page.fill("#email", person.email)
+        page.press("#email", "Enter")
+        page.wait_for_url(f"{server.url}/identity/login**")
+        page.fill("#email", person.email)
+        page.fill("#password", person.password)
+        page.press("#password", "Enter")
+        page.locator("button[value=allow]").click()
+        page.wait_for_url(f"{here.url}/identity/account**")
+        expect(page.locator("body")).to_contain_text(person.email)
+        page.goto(f"{here.url}/identity/federation/connections")
+        expect(page.locator("h1")).to_have_text("Connected sign-in services")
+        expect(page.locator("body")).to_contain_text("The other Echo")
+    finally:
+        context.close()
+
+
+def test_no_secret_of_all_that_is_in_the_log(federation: Federation, here: Server) -> None:
+    assert len(federation.secrets) > 10
+    log = "".join(here.log)
+    assert "federation" in log
+    for secret in federation.secrets:
+        assert secret not in log
 
 
 SCIM_USER = "urn:ietf:params:scim:schemas:core:2.0:User"

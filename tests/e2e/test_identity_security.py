@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from tests.e2e.conftest import Server
 from tests.e2e.identity_driver import (
@@ -13,6 +14,7 @@ from tests.e2e.identity_driver import (
     answer_of,
     as_owner,
     error_of,
+    forms_of,
     make_people,
     register,
 )
@@ -166,6 +168,48 @@ def test_a_refresh_token_is_for_its_own_client_and_no_more_scopes(
     assert error_of(register(server).refresh(tokens["refresh_token"])) == "invalid_grant"
     more = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "scope": "openid email admin"}
     assert error_of(party.post("token", more)) == "invalid_scope"
+
+
+# --- What else works once
+
+
+def test_a_pushed_request_works_once_for_its_own_client(server: Server, party: RelyingParty) -> None:
+    pushed = party.post("par", dict(httpx.URL(party.request()[0]).params))
+    assert pushed.status_code == 201
+    reference = {"client_id": party.id, "request_uri": pushed.json()["request_uri"]}
+    other = httpx.get(f"{party.issuer}/authorize", params=reference | {"client_id": register(server).id}, timeout=60)
+    assert other.status_code == 400
+
+    def bring(_: int) -> httpx.Response:
+        return httpx.get(f"{party.issuer}/authorize", params=reference, timeout=60)
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = list(pool.map(bring, range(PARALLEL)))
+    assert sorted(answer.status_code for answer in answers) == [303] + [400] * (PARALLEL - 1)
+
+
+def test_an_approved_device_gets_its_tokens_once(server: Server, person: Person, browser: Browser) -> None:
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    party = register(server, grant_types=["authorization_code", grant])
+    started = party.post("device_authorization", {"scope": "openid"}).json()
+    poll = {"grant_type": grant, "device_code": started["device_code"]}
+    assert error_of(party.post("token", poll)) == "authorization_pending"
+    assert error_of(party.post("token", poll)) == "slow_down"
+    another = register(server, grant_types=["authorization_code", grant])
+    assert error_of(another.post("token", poll)) in ("invalid_grant", "unauthorized_client")
+    browser.answer(browser.visit("/identity/login"), person)
+    page = browser.visit(started["verification_uri_complete"])
+    for _ in range(3):
+        asked = [form for form in forms_of(page) if "user_code" in form.values]
+        if asked:
+            page = browser.submit(page, asked[0], button="allow", user_code=started["user_code"])
+    with as_owner(server) as db:
+        db.execute("update identity_device_codes set last_polled_at = null, interval_seconds = 0")
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = list(pool.map(lambda _: party.post("token", poll), range(PARALLEL)))
+    given = [answer for answer in answers if answer.status_code == 200]
+    assert len(given) == 1, [answer.text for answer in answers]
+    assert {error_of(answer) for answer in answers if answer not in given} <= {"invalid_grant", "slow_down"}
 
 
 # --- Authorization requests

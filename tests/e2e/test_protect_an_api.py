@@ -17,6 +17,7 @@ import httpx
 import pytest
 from tests.docs.documented import Reader, blocks_of
 from tests.e2e.conftest import Server, clean_environment
+from tests.e2e.identity_driver import Browser, make_people
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -189,3 +190,40 @@ def test_a_token_ends_with_its_client(server: Server, tmp_path: Path) -> None:
         assert http.get("/auth/me").json()["client_id"] == made["ECHO_CLIENT_ID"]
         server.ragecho("identity", "client", "rm", made["ECHO_CLIENT_ID"])
         assert http.get("/auth/me").status_code == 401
+
+
+def test_people_sign_in_to_a_small_application(server: Server, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    server.ragecho(
+        *["identity", "client", "create", "--name", "reports-web", "--redirect-uri", f"{url}/callback"],
+        *["--env", str(tmp_path / ".env")],
+        env={"RAGECHO_PORT": server.url.rpartition(":")[2]},
+    )
+    person = make_people(server)[0]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "fastapi-login"), "app:app"]
+    command += ["--env-file", ".env", "--port", str(port)]
+    with (
+        running(command, tmp_path, dict(os.environ), "Uvicorn running"),
+        httpx.Client(base_url=url, headers={"Accept": "text/html"}) as app,
+    ):
+        assert httpx.get(url).status_code == 401
+        sent = app.get("/")
+        assert (sent.status_code, sent.headers["location"]) == (303, "/login?return_to=%2F")
+        begun = app.get(sent.headers["location"]).headers["location"]
+        browser = Browser(server)
+        browser.answer(browser.visit(begun), person)
+        browser.close()
+        assert browser.left is not None
+        assert browser.left.startswith(f"{url}/callback?")
+        forged = httpx.get(browser.left)  # another browser
+        assert forged.status_code == 400
+        assert app.get(browser.left.replace("state=", "state=x")).status_code == 400
+        back = app.get(browser.left)
+        assert (back.status_code, back.headers["location"]) == (303, "/")
+        assert person.email in app.get("/").text
+        assert app.get(browser.left).status_code == 400  # once
+        assert app.post("/logout", headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
+        out = app.post("/logout", headers={"Sec-Fetch-Site": "same-origin"})
+        assert out.headers["location"].startswith(f"{server.url}/identity/logout?id_token_hint=")
+        assert app.get("/").status_code == 303

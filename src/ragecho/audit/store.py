@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import text
 
 from ragecho.audit.records import AnswerRecord, RetrievedPassage
-from ragecho.kernel.caller import Caller, user_principal
+from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import AnswerId
 from ragecho.kernel.passages import Citation, Usage
 from ragecho.platform.database import Database
@@ -35,7 +35,8 @@ class AnswerRecords:
                 {
                     "workspace_id": caller.workspace_id,
                     "id": record.id,
-                    "readers": [_asker(caller)],
+                    # What has no principal of its own (Echo's workers) leaves a record that nobody is shown.
+                    "readers": [caller.own_principal] if caller.own_principal else [],
                     "user_id": record.user_id,
                     "api_key_id": record.api_key_id,
                     "question": record.question,
@@ -66,10 +67,6 @@ class AnswerRecords:
         if len(still) == len(record.citations):
             return record
         return replace(record, answer="", citations=still, is_refused=True, refusal_reason=SOURCE_WITHDRAWN)
-
-
-def _asker(caller: Caller) -> str:
-    return user_principal(caller.user_id) if caller.user_id else f"key:{caller.api_key_id}"
 
 
 def _decode(stored: dict[str, Any]) -> AnswerRecord:

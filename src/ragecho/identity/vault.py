@@ -7,6 +7,7 @@ one master secret by HKDF (RFC 5869), so that nothing encrypted for one purpose 
 import base64
 import hmac
 import os
+import re
 import secrets
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,9 @@ from ragecho.kernel.errors import ConfigurationError
 from ragecho.platform.settings import Settings
 
 MIN_CHARACTERS = 32
+# Of 32 random hexadecimal digits fewer than eight differ less than once in ten million times.
+_MIN_DIFFERENT = 8
+_EXAMPLE = re.compile(r"change.?me|example|placeholder|your[-_ ]", re.IGNORECASE)
 KEY_FILE = "identity.key"
 _HEADER = {"alg": "dir", "enc": "A256GCM"}
 
@@ -69,12 +73,16 @@ class Vault:
 def open_vault(settings: Settings, identity: IdentitySettings) -> Vault:
     """Return the vault of this installation; makes DATA_DIR/identity.key where no secret is set.
 
-    Raises `ConfigurationError` where the secret is too short or the file cannot be read.
+    Raises `ConfigurationError` where the secret is short or an example, or the file cannot be read.
     """
     if identity.secret is not None and identity.secret.get_secret_value():
         given = identity.secret.get_secret_value()
         if len(given) < MIN_CHARACTERS:
             raise ConfigurationError(f"RAGECHO_IDENTITY_SECRET is too short: at least {MIN_CHARACTERS} characters.")
+        if len(set(given)) < _MIN_DIFFERENT or _EXAMPLE.search(given):
+            raise ConfigurationError(
+                "RAGECHO_IDENTITY_SECRET looks like an example; make a random one: openssl rand -base64 48"
+            )
         return Vault(given.encode())
     path = settings.data_dir / KEY_FILE
     try:

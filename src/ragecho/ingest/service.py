@@ -127,15 +127,16 @@ class Uploads:
                     await jobs.deliver(session, caller, job_id)
 
     async def reindex_all(self, caller: Caller) -> int:
-        """Queue every document that the caller may read; return how many."""
+        """Queue every document of the workspace, also what others keep private: nothing is shown but how many. Returns that."""
+        unseeing = Caller.worker(caller.organization_id, caller.workspace_id)
         offset, queued = 0, 0
         while True:
-            async with self._database.transaction(caller) as session:
-                page, _ = await library.list_documents(session, caller, DocumentFilter(), limit=200, offset=offset)
+            async with self._database.transaction(unseeing) as session:
+                page, _ = await library.list_documents(session, unseeing, DocumentFilter(), limit=200, offset=offset)
             if not page:
                 return queued
             for document in page:
-                await self.reindex(caller, document.id)
+                await self.reindex(unseeing, document.id)
             queued += len(page)
             offset += len(page)
 

@@ -18,6 +18,7 @@ class Issuer:
     def __init__(self) -> None:
         self.keys = [ECKey.generate_key("P-256", auto_kid=True)]
         self.requests: list[str] = []
+        self.names = {"jwks_uri": "jwks.json", "introspection_endpoint": "introspect", "token_endpoint": "token"}
         self.is_down = False
         self.revoked: set[str] = set()
         self.tokens: list[str] = []
@@ -49,8 +50,7 @@ class Issuer:
         if self.is_down:
             raise httpx.ConnectError("refused")
         if path == "/.well-known/openid-configuration":
-            names = {"jwks_uri": "jwks.json", "introspection_endpoint": "introspect", "token_endpoint": "token"}
-            return httpx.Response(200, json={"issuer": ISSUER} | {k: f"{ISSUER}/{v}" for k, v in names.items()})
+            return httpx.Response(200, json={"issuer": ISSUER} | {k: f"{ISSUER}/{v}" for k, v in self.names.items()})
         if path == "/jwks.json":
             return httpx.Response(200, json={"keys": [key.as_dict(private=False, use="sig") for key in self.keys]})
         form = parse_qs(request.content.decode())

@@ -120,8 +120,8 @@ class Registrations:
     async def join(self, token: str, *, password: str, name: str | None, browser: Browser) -> LoggedIn:
         """Make an account by a mailed invitation, accept it, and sign in.
 
-        Raises `LinkNotValid`, `PasswordRefused`, `InvalidInput`, `AccountExists` (sign in, then `accept`), or
-        `EmailNotVerified` for a link that was not mailed: `start` with it, which sends one.
+        Raises `LinkNotValid`, `PasswordRefused`, `InvalidInput`, `AccountExists` (sign in, then `accept`),
+        `RegistrationClosed`, or `EmailNotVerified` for a link that was not mailed: `start` with it, which sends one.
         """
         invitation = await self.invitation(token)
         if invitation is None:
@@ -152,6 +152,8 @@ class Registrations:
         return await self._tools.passwords.hash(password)
 
     async def _create(self, db: Session, email: str, *, name: str | None, hashed: str) -> UserId:
+        if self._tools.settings.registration is Registration.CLOSED:
+            raise RegistrationClosed("No accounts are made here. Ask an administrator of this server.")
         user_id = UserId(uuid7())
         if not await store.insert_account(db, user_id, email=email, name=name, is_verified=True):
             raise AccountExists("There is an account with this address already. Sign in.")

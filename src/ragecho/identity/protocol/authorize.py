@@ -190,7 +190,6 @@ async def _issue(
     """Make the grant and its code."""
     settings = work.provider.settings
     grant_id, code = uuid7(), secrets.token_urlsafe(32)
-    await store_grants.delete_old_codes(work.db)
     await store_grants.insert_grant(
         work.db,
         grant_id,

@@ -30,7 +30,7 @@ OPEN = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT = {
     **OPEN,
     "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, DPoP",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "86400",
 }
 _KEYS_FRESH_SECONDS = 300
@@ -117,7 +117,9 @@ def _add_browser_routes(router: APIRouter, provider: Provider, pages: ProtocolPa
         if isinstance(answer, ToClient) and answer.response_mode == "form_post":
             return form_post(answer)
         # 303: a request that came as a form goes on as a GET, without the form (RFC 9700, 4.12).
-        response = RedirectResponse(answer.location, status_code=303, headers={"Cache-Control": "no-store"})
+        # An application may have opened this in a window of its own: a stricter policy would cut it off for good.
+        headers = {"Cache-Control": "no-store", "Cross-Origin-Opener-Policy": "unsafe-none"}
+        response = RedirectResponse(answer.location, status_code=303, headers=headers)
         if isinstance(answer, ToPage):
             response.set_cookie(
                 binding, answer.browser_cookie, path="/", secure=provider.is_https, httponly=True, samesite="lax"

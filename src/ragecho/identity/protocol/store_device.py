@@ -21,8 +21,7 @@ async def insert(
     seconds: int,
     interval_seconds: int,
 ) -> bool:
-    """Store a device's request; False where the user code is taken. What is long over goes."""
-    await db.execute(text("delete from identity_device_codes where expires_at < now() - interval '1 day'"))
+    """Store a device's request; False where the user code is taken."""
     made = await db.execute(
         text(
             "insert into identity_device_codes (device_code_sha256, user_code, client_id, scopes, interval_seconds, expires_at)"

@@ -11,6 +11,12 @@ from sqlalchemy import RowMapping, text
 from ragecho.platform.database import Session
 
 DEFAULT_GRANT_DAYS = 90
+# Of a grant `g` of a person `u`. Without offline_access it ends with the browser session that it was given in.
+_LIVE = (
+    "g.revoked_at is null and g.expires_at > now() and not u.is_disabled and (g.session_id is null"
+    " or 'offline_access' = any (g.scopes) or not exists (select from identity_sessions s"
+    "                                                     where s.id = g.session_id and s.ended_at is not null))"
+)
 
 
 async def insert_grant(
@@ -61,7 +67,7 @@ async def find_grant(db: Session, grant_id: UUID) -> RowMapping | None:
         text(
             "select g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.auth_time, g.acr, g.amr, g.claims, g.expires_at"
             " from identity_grants g join users u on u.id = g.user_id"
-            " where g.id = :id and g.revoked_at is null and g.expires_at > now() and not u.is_disabled"
+            f" where g.id = :id and {_LIVE}"
         ),
         {"id": grant_id},
     )
@@ -133,11 +139,6 @@ async def grant_of_used_code(db: Session, code_sha256: bytes) -> UUID | None:
     return found.scalar_one_or_none()
 
 
-async def delete_old_codes(db: Session) -> None:
-    """Forget codes whose reuse tells nothing any more."""
-    await db.execute(text("delete from identity_codes where expires_at < now() - interval '1 day'"))
-
-
 async def insert_refresh_token(
     db: Session, token_sha256: bytes, *, grant_id: UUID, generation: int, idle_days: int
 ) -> None:
@@ -157,7 +158,7 @@ async def find_refresh_token(db: Session, token_sha256: bytes) -> RowMapping | N
     found = await db.execute(
         text(
             "select t.grant_id, t.generation, t.used_at, t.expires_at, g.client_id, g.scopes,"
-            " g.revoked_at is null and g.expires_at > now() and t.expires_at > now() and not u.is_disabled as is_live"
+            f" t.expires_at > now() and {_LIVE} as is_live"
             " from identity_refresh_tokens t join identity_grants g on g.id = t.grant_id join users u on u.id = g.user_id"
             " where t.token_sha256 = :token"
         ),
@@ -214,7 +215,6 @@ async def insert_pushed_request(
     db: Session, request_sha256: bytes, *, client_id: str, parameters: Mapping[str, str], seconds: int
 ) -> None:
     """Store a pushed authorization request."""
-    await db.execute(text("delete from identity_pushed_requests where expires_at < now() - interval '1 day'"))
     await db.execute(
         text(
             "insert into identity_pushed_requests (request_sha256, client_id, parameters, expires_at) values"
@@ -243,7 +243,6 @@ async def take_pushed_request(db: Session, request_sha256: bytes, client_id: str
 
 async def revoke_token(db: Session, jti: str, expires_at: datetime) -> None:
     """End one access token that has no grant."""
-    await db.execute(text("delete from identity_revoked_tokens where expires_at < now() - interval '1 hour'"))
     await db.execute(
         text("insert into identity_revoked_tokens (jti, expires_at) values (:jti, :expires_at) on conflict do nothing"),
         {"jti": jti, "expires_at": expires_at},
@@ -258,7 +257,6 @@ async def is_token_revoked(db: Session, jti: str) -> bool:
 
 async def use_assertion(db: Session, assertion_sha256: bytes, expires_at: datetime) -> bool:
     """Use up a client's assertion; False when it was used before."""
-    await db.execute(text("delete from identity_used_assertions where expires_at < now() - interval '1 hour'"))
     made = await db.execute(
         text(
             "insert into identity_used_assertions (assertion_sha256, expires_at) values (:assertion, :expires_at)"

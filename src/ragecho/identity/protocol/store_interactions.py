@@ -24,8 +24,7 @@ async def insert(
     step: str,
     seconds: int,
 ) -> None:
-    """Store a request that waits for a person; what is long expired goes."""
-    await db.execute(text("delete from identity_interactions where expires_at < now() - interval '1 day'"))
+    """Store a request that waits for a person."""
     await db.execute(
         text(
             "insert into identity_interactions (id, browser_sha256, client_id, parameters, step, expires_at) values"

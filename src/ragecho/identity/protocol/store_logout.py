@@ -95,8 +95,14 @@ async def note_failure(db: Session, delivery_id: UUID, *, error: str, retry_seco
 
 
 async def delete_old(db: Session) -> None:
-    """Forget grants and deliveries that have been over for a month; codes and refresh tokens go with their grants."""
+    """Forget what has long been over; codes and refresh tokens of grants go with them."""
     for statement in (
+        "delete from identity_codes where expires_at < now() - interval '1 day'",
+        "delete from identity_interactions where expires_at < now() - interval '1 day'",
+        "delete from identity_device_codes where expires_at < now() - interval '1 day'",
+        "delete from identity_pushed_requests where expires_at < now() - interval '1 day'",
+        "delete from identity_revoked_tokens where expires_at < now() - interval '1 hour'",
+        "delete from identity_used_assertions where expires_at < now() - interval '1 hour'",
         "delete from identity_grants where coalesce(revoked_at, expires_at) < now() - interval '30 days'",
         "delete from identity_logout_deliveries where created_at < now() - interval '30 days'",
     ):
