@@ -1,5 +1,4 @@
 """Routes that archive and restore many workspaces at once."""
-# ruff: noqa: N806 - routes: aliases of dependencies
 
 from typing import Annotated
 

@@ -1,5 +1,4 @@
 """Routes of API keys and service accounts."""
-# ruff: noqa: N806 - routes: aliases of dependencies
 
 from typing import Annotated
 from uuid import UUID

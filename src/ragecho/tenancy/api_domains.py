@@ -1,5 +1,4 @@
 """Routes of the e-mail domains that make a member internal."""
-# ruff: noqa: N806 - routes: aliases of dependencies
 
 from datetime import datetime
 from typing import Annotated

@@ -1,5 +1,4 @@
 """Routes of members, groups and invitations."""
-# ruff: noqa: N806 - routes: aliases of dependencies
 
 from typing import Annotated
 from uuid import UUID

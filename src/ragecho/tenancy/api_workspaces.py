@@ -1,5 +1,4 @@
 """Routes of organisations and workspaces."""
-# ruff: noqa: N806 - routes: aliases of dependencies
 
 from typing import Annotated
 from uuid import UUID
