@@ -33,7 +33,8 @@ class App:
 
     def __init__(self) -> None:
         self.visits: list[str] = []
-        visits = self.visits
+        self.posted: list[str] = []
+        visits, posted = self.visits, self.posted
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -42,6 +43,10 @@ class App:
                 self.send_header("content-type", "text/html; charset=utf-8")
                 self.end_headers()
                 self.wfile.write(b"<!doctype html><title>The app</title><link rel=icon href=data:,><h1>Welcome</h1>")
+
+            def do_POST(self) -> None:
+                posted.append(self.rfile.read(int(self.headers["content-length"])).decode())
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -114,6 +114,31 @@ class TestSigningIn:
         me.press("Allow")
         assert "code" in arrived(app, me.page)
 
+    def test_an_app_may_sign_people_in_in_a_window_of_its_own(
+        self, visit: Callable[..., Visitor], client: RelyingParty, app: App, people: Callable[[], Person]
+    ) -> None:
+        me = visit()
+        me.go(f"{app.url}/start")
+        with me.page.expect_popup() as opened:
+            me.page.evaluate("url => void window.open(url, 'sign-in', 'popup')", asked(client, app)[0])
+        window = opened.value
+        window.locator("#email").fill(people().email)
+        window.locator("#password").fill(PASSWORD)
+        window.locator("form[action$='/login'] button[type=submit]").click()
+        window.get_by_role("button", name="Allow").click()
+        assert "code" in arrived(app, window)
+        assert window.evaluate("window.opener !== null")
+
+    def test_an_app_may_have_the_answer_posted(
+        self, visit: Callable[..., Visitor], client: RelyingParty, app: App, people: Callable[[], Person]
+    ) -> None:
+        me = visit()
+        me.go(asked(client, app, response_mode="form_post")[0])
+        me.sign_in(people())
+        me.press("Allow")
+        me.page.wait_for_url(f"{app.url}/callback")
+        assert "code=" in app.posted[-1]
+
 
 class TestWaysBack:
     def test_an_expired_page_leads_back_to_the_apps_own_beginning(

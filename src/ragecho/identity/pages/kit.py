@@ -22,7 +22,7 @@ from ragecho.identity.pages import store_ways
 from ragecho.identity.pages.cookies import Cookies
 from ragecho.identity.pages.csrf import FIELD
 from ragecho.identity.pages.language import Language
-from ragecho.identity.pages.render import Pages
+from ragecho.identity.pages.render import OPENER_KEPT, Pages
 from ragecho.identity.pages.ways import Way
 from ragecho.identity.pages.words import app_links, is_web_address
 from ragecho.identity.protocol import interactions
@@ -119,7 +119,10 @@ class Kit:
 
     def go(self, url: str) -> Response:
         """Return a redirect after a form."""
-        return RedirectResponse(url, SEE_OTHER, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+        # The policy of a redirect counts, too: on the way of a request the opener stays, as on its pages.
+        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        kept = OPENER_KEPT if "interaction=" in url else {}
+        return RedirectResponse(url, SEE_OTHER, headers={**headers, **kept})
 
     async def visitor(self, db: Session, request: Request) -> Visitor:
         """Return who is signed in in this browser."""

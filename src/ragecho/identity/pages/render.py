@@ -20,6 +20,8 @@ _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
 _NEVER_A_TARGET = frozenset({"javascript", "data", "vbscript", "blob", "filesystem", "about", "file"})
 
+OPENER_KEPT = {"Cross-Origin-Opener-Policy": "unsafe-none"}
+
 
 @cache
 def environment() -> Environment:
@@ -111,11 +113,14 @@ class Pages:
             "csrf_token": self.guard.token(request, session=session),
         }
         body = environment().get_template(template).render(values)
+        named = [target for target in targets if target]
         response = HTMLResponse(
             body,
             status_code=status,
             headers={
-                "Content-Security-Policy": content_security_policy(targets),
+                # An app may have opened this request in a window of its own and waits for that window to come back.
+                **(OPENER_KEPT if named else {}),
+                "Content-Security-Policy": content_security_policy(named),
                 "Cache-Control": "no-store",
                 "Referrer-Policy": "no-referrer",
                 "X-Content-Type-Options": "nosniff",

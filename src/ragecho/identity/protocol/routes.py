@@ -223,9 +223,12 @@ def form_post(answer: ToClient) -> Response:
         '<script src="/identity/form_post.js"></script></html>'
     )
     policy = content_security_policy(answer.redirect_uri)
-    return Response(
-        body, media_type="text/html", headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "Cross-Origin-Opener-Policy": "unsafe-none",
+    }
+    return Response(body, media_type="text/html", headers=headers)
 
 
 def uuid_of(text: str) -> UUID:
