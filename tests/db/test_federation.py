@@ -1,5 +1,6 @@
 """Signing in with a real upstream provider, and with one that cheats."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -385,6 +386,20 @@ async def test_an_existing_account_with_the_address_is_never_taken_over(
             await sso.services.sign_in.pending_link(db, found.pending_id, BROWSER)
 
 
+async def test_signing_in_in_eight_tabs_at_once_makes_one_account(sso: Sso) -> None:
+    backs = [await sso.go() for _ in range(8)]
+    found = await asyncio.gather(*(sso.come_back(back) for back in backs))
+    assert all(isinstance(one, SignedIn) for one in found), found
+    assert len({one.user_id for one in found if isinstance(one, SignedIn)}) == 1
+
+
+async def test_one_answer_redeemed_eight_times_at_once_signs_in_once(sso: Sso) -> None:
+    back = await sso.go()
+    found = await asyncio.gather(*(sso.come_back(back) for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(one, SignedIn) for one in found) == 1
+    assert sum(isinstance(one, FederationFailed) and one.fault is Fault.UNKNOWN_STATE for one in found) == 7
+
+
 async def test_an_account_that_the_organisations_directory_made_is_connected_at_the_first_sign_in(
     sso: Sso, database: Database
 ) -> None:
@@ -451,6 +466,28 @@ async def test_a_suspended_person_does_not_get_in(sso: Sso, database: Database) 
 async def test_without_just_in_time_members_a_stranger_is_refused(sso: Sso) -> None:
     await sso.change(creates_members=False)
     assert await sso.fault() is Fault.NOT_A_MEMBER
+
+
+async def test_a_deleted_account_is_connected_to_nothing_and_its_person_may_come_again(sso: Sso) -> None:
+    first = await sso.sign_in()
+    await sso.rows(
+        "update users set deleted_at = now(), is_disabled = true, email = id || '@deleted.invalid' where id = :id returning 1",
+        id=first.user_id,
+    )
+    assert await sso.rows("select from federated_identities where user_id = :id", id=first.user_id) == []
+    assert (await sso.sign_in()).user_id != first.user_id
+
+
+async def test_a_provider_that_fails_is_not_asked_again_at_once(sso: Sso, upstream: Upstream) -> None:
+    upstream.metadata = {"issuer": "https://another.example"}
+    with pytest.raises(FederationFailed):
+        await sso.go()
+    upstream.metadata = {}
+    with pytest.raises(FederationFailed) as caught:
+        await sso.go()
+    assert caught.value.fault is Fault.ISSUER_MISMATCH
+    await sso.services.administration.test(sso.tenant.member(), sso.provider_id)
+    await sso.sign_in()
 
 
 async def test_a_disabled_or_deleted_provider_signs_nobody_in(sso: Sso) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from scim2_models import ScimFilter
 from sqlalchemy import text
 from tests.db.accounts_driver import ISSUER, VAULT
 from tests.db.conftest import Tenant
@@ -15,6 +16,7 @@ from tests.db.people import add_group, add_key, add_person
 from ragecho.identity.federation.build import build_federation
 from ragecho.identity.scim import tokens
 from ragecho.identity.scim.model import WorkspaceGrant
+from ragecho.identity.scim.resources import ScimUser
 from ragecho.identity.scim.routes import build_scim_router
 from ragecho.kernel.authorization import WorkspaceRole
 from ragecho.kernel.errors import NotFound, Unauthenticated
@@ -325,6 +327,11 @@ async def test_filters(scim: Scim, wanted: str, found: str | None) -> None:
     answer = await scim.call("GET", f"/Users?{query}")
     assert sorted(one["userName"].partition("@")[0] for one in answer["Resources"]) == found.split()
     assert answer["totalResults"] == len(found.split())
+    # The library's own evaluation in memory says the same.
+    everybody = [ScimUser.model_validate(one) for one in (await scim.list("/Users"))["Resources"]]
+    parsed = ScimFilter[ScimUser](wanted.replace("{d}", scim.domain))
+    matching = [one.user_name.partition("@")[0] for one in everybody if parsed.match(one)]
+    assert sorted(matching) == found.split()
 
 
 async def test_lists_come_in_pages_and_in_order(scim: Scim) -> None:

@@ -113,6 +113,24 @@ def list_providers(*, organization: Organization = None, as_json: AsJson = False
     )
 
 
+@provider.command("disable")
+def disable_provider(name: Named, *, organization: Organization = None) -> None:
+    """Sign nobody in with it for now; people of routed domains get the password field back."""
+    from ragecho.roles import identity_providers as role
+
+    role.set_enabled(load_settings(Settings), organization, name, is_enabled=False)
+    note(f"Disabled {name}.")
+
+
+@provider.command("enable")
+def enable_provider(name: Named, *, organization: Organization = None) -> None:
+    """Sign people in with it again."""
+    from ragecho.roles import identity_providers as role
+
+    role.set_enabled(load_settings(Settings), organization, name, is_enabled=True)
+    note(f"Enabled {name}.")
+
+
 @provider.command("rm")
 def remove_provider(name: Named, *, organization: Organization = None) -> None:
     """Remove a provider; its people keep their accounts, and need another way to sign in."""

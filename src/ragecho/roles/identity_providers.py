@@ -53,6 +53,18 @@ def list_providers(settings: Settings, organization: str | None) -> list[Shown]:
     return _run(settings, organization, work)
 
 
+def set_enabled(settings: Settings, organization: str | None, name: str, *, is_enabled: bool) -> Shown:
+    """Switch a provider on or off, by id or name. Raises `NotFound`."""
+
+    async def work(admin: ProviderAdministration, caller: Caller) -> Shown:
+        wanted = await _find(admin, caller, name)
+        return _plain(
+            await admin.update(caller, wanted, values={"is_enabled": is_enabled}, client_secret=None, is_operator=True)
+        )
+
+    return _run(settings, organization, work)
+
+
 def remove_provider(settings: Settings, organization: str | None, name: str) -> None:
     """Remove a provider by id or name. Raises `NotFound`."""
 

@@ -17,6 +17,8 @@ from ragecho.platform.outbound import AddressRefused, check_url
 KEPT_SECONDS = 600.0
 # A token with an unknown key makes us look again, since providers rotate their keys; at most this often.
 KEYS_AGAIN_SECONDS = 1.0
+# Whoever asks while a provider does not answer gets the same answer at once: nobody queues for it.
+FAILURE_SECONDS = 5.0
 _MOST_KEPT = 1000
 _MOST_KEYS = 100
 LONGEST_URL = 2000
@@ -58,6 +60,7 @@ class Discovery:
         self._client = client
         self._schemes = ("https", "http") if allow_http else ("https",)
         self._metadata: dict[str, tuple[float, Metadata]] = {}
+        self._failures: dict[str, tuple[float, FederationFailed]] = {}
         self._keys: dict[str, tuple[float, list[Mapping[str, Any]]]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -67,8 +70,16 @@ class Discovery:
             kept = self._metadata.get(issuer)
             if kept is not None and not is_fresh and time.monotonic() - kept[0] < KEPT_SECONDS:
                 return kept[1]
+            failed = self._failures.get(issuer)
+            if failed is not None and not is_fresh and time.monotonic() - failed[0] < FAILURE_SECONDS:
+                raise FederationFailed(failed[1].fault, failed[1].message, hint=failed[1].hint)
             self._check_issuer(issuer)
-            found = self._read(issuer, await self._fetch(get_well_known_url(issuer, external=True)))
+            try:
+                found = self._read(issuer, await self._fetch(get_well_known_url(issuer, external=True)))
+            except FederationFailed as error:
+                _keep(self._failures, issuer, error)
+                raise
+            self._failures.pop(issuer, None)
             _keep(self._metadata, issuer, found)
             return found
 

@@ -338,8 +338,8 @@ async def _create(
     if not await store_sign_ins.insert_person(
         db, user_id, email=email, name=identity.name, locale=identity.locale, managed_by=managed_by
     ):
-        # Somebody made it in this very moment.
-        return MustSignInFirst(uuid7(), provider.name, email, journey.destination)
+        # It was made in this very moment, perhaps by the same person in another tab.
+        return await sign_in(db, provider, identity, journey)
     identity_id = await _insert(
         db, provider, user_id, issuer=identity.issuer, subject=identity.subject, email=identity.email
     )

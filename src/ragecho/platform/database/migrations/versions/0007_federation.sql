@@ -205,7 +205,7 @@ set search_path = pg_catalog, public
 as $$
   select u.id from users u
   where lower(u.email) = lower(address) and u.deleted_at is null
-    and ragecho_controls_domain(lower(split_part(u.email, '@', 2)))
+    and ragecho_controls_domain(lower(substring(u.email from '@([^@]*)$')))
 $$;
 
 -- Close or open the account of a person who belongs to the caller's organisation's directory; false for anybody else's.
@@ -221,6 +221,23 @@ begin
 end
 $$;
 
+-- A deleted account is connected to nothing any more, and what a directory said about the person goes.
+create function ragecho_forget_federation() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, public
+as $$
+begin
+  delete from federated_identities where user_id = new.id;
+  delete from scim_users where user_id = new.id;
+  return null;
+end
+$$;
+create trigger forget_federation after update of deleted_at on users
+  for each row when (new.deleted_at is not null and old.deleted_at is null) execute function ragecho_forget_federation();
+create policy forget on federated_identities to ragecho_login using (true);
+create policy forget on scim_users to ragecho_login using (true);
+grant select (user_id), delete on federated_identities, scim_users to ragecho_login;
+
 create policy login on scim_tokens to ragecho_login using (true);
 grant select (organization_id, id, secret_sha256, workspaces, revoked_at, expires_at, last_used_at) on scim_tokens to ragecho_login;
 grant update (last_used_at) on scim_tokens to ragecho_login;
@@ -234,8 +251,9 @@ alter function ragecho_authenticate_scim_token owner to ragecho_login;
 alter function ragecho_controls_domain owner to ragecho_login;
 alter function ragecho_person_of_own_domain owner to ragecho_login;
 alter function ragecho_set_managed_account owner to ragecho_login;
+alter function ragecho_forget_federation owner to ragecho_login;
 revoke create on schema public from ragecho_login;
 revoke execute on function ragecho_authenticate_scim_token, ragecho_controls_domain, ragecho_person_of_own_domain,
-  ragecho_set_managed_account from public;
+  ragecho_set_managed_account, ragecho_forget_federation from public;
 grant execute on function ragecho_authenticate_scim_token, ragecho_controls_domain, ragecho_person_of_own_domain,
   ragecho_set_managed_account to ragecho_app;
