@@ -3,13 +3,15 @@
 # ruff: noqa: F401, F811 - imported fixtures are used by their names
 
 import base64
+import hashlib
+import secrets
 from collections.abc import Callable
 
 import httpx
 import pyotp
 import pytest
 from playwright.sync_api import expect
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import Server, eventually
 from tests.e2e.identity_driver import PASSWORD, Person, RelyingParty, as_owner
 from tests.e2e.identity_pages import (
     NAME,
@@ -25,6 +27,8 @@ from tests.e2e.identity_pages import (
     virtual_authenticator,
     visit,
 )
+
+from ragecho.kernel.ids import uuid7
 
 
 class TestFactors:
@@ -307,3 +311,78 @@ class TestAccount:
         }
         answer = httpx.post(f"{server.url}/identity/token", data=asked, timeout=60)
         assert answer.status_code == 200, answer.text
+
+
+def invite(server: Server, email: str, *, is_mailed: bool) -> str:
+    """Invite an address into the default organisation and return the secret of the link that is handed on."""
+    secret, invitation_id = secrets.token_urlsafe(32), uuid7()
+    with as_owner(server) as db:
+        (organization,) = db.execute("select id from organizations order by created_at limit 1").fetchone() or (None,)
+        db.execute(
+            "insert into invitations (organization_id, id, email, role, expires_at)"
+            " values (%s, %s, %s, 'member', now() + interval '7 days')",
+            (organization, invitation_id, email),
+        )
+        db.execute(
+            "insert into invitation_tokens (organization_id, invitation_id, secret_sha256) values (%s, %s, %s)",
+            (organization, invitation_id, hashlib.sha256(secret.encode()).digest()),
+        )
+        if is_mailed:
+            db.execute(
+                "insert into invitation_mails (organization_id, id, invitation_id) values (%s, %s, %s)",
+                (organization, uuid7(), invitation_id),
+            )
+    return secret
+
+
+def is_member(server: Server, email: str) -> bool:
+    with as_owner(server) as db:
+        found = db.execute(
+            "select 1 from organization_members m join users u on u.id = m.user_id where u.email = %s", (email,)
+        )
+        return found.fetchone() is not None
+
+
+class TestInvitations:
+    def test_a_link_that_was_handed_on_sends_a_mail_first(self, visit: Callable[..., Visitor], server: Server) -> None:
+        me, email = visit(), "handed-on@people.example"
+        me.go(f"invitation?token={invite(server, email, is_mailed=False)}")
+        expect(me.page.get_by_text("we send a link to this address")).to_be_visible()
+        me.press("Send link")
+        assert not is_member(server, email)
+        me.open_mail("Confirm", email)
+        me.page.locator("#password").fill("velvet-Orchard-19-tide")
+        me.press("Create account")
+        me.page.wait_for_url("**/identity/account")
+        assert is_member(server, email)
+
+    def test_a_mailed_link_makes_the_account_at_once(self, visit: Callable[..., Visitor], server: Server) -> None:
+        me, email = visit(), "mailed@people.example"
+        invite(server, email, is_mailed=True)
+        me.go("outbox")
+        eventually(lambda: me.go("outbox").get_by_text(email).count(), what="the invitation's mail")
+        me.page.locator("article").filter(has_text=email).get_by_role("link", name="Open link").first.click()
+        me.page.locator("#name").fill("Grace")
+        me.page.locator("#password").fill("velvet-Orchard-19-tide")
+        me.press("Accept invitation")
+        me.page.wait_for_url("**/identity/account")
+        assert is_member(server, email)
+
+    def test_who_is_signed_in_as_somebody_else_is_asked_to_change(
+        self, visit: Callable[..., Visitor], server: Server, people: Callable[[], Person]
+    ) -> None:
+        me, other, invited = visit(), people(), people()
+        with as_owner(server) as db:
+            db.execute("delete from organization_members where user_id = %s", (invited.id,))
+        link = f"invitation?token={invite(server, invited.email, is_mailed=False)}"
+        me.go("login")
+        me.sign_in(other)
+        me.page.wait_for_url("**/identity/account")
+        me.go(link)
+        expect(me.page.get_by_text(f"You are signed in as {other.email}")).to_be_visible()
+        me.press("Sign out")
+        me.page.get_by_role("link", name="Sign in").click()
+        me.sign_in(invited)
+        me.press("Accept invitation")
+        expect(me.page.locator("h1")).to_have_text("You are a member now")
+        assert is_member(server, invited.email)

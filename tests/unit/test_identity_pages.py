@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ragecho.identity.pages import render
+from ragecho.identity.pages.cookies import Cookies
 from ragecho.identity.pages.csrf import FormGuard
 from ragecho.identity.pages.language import choose_language, languages
 from ragecho.identity.pages.render import Pages, content_security_policy, environment, form_target
@@ -233,3 +235,21 @@ class TestWords:
     def test_people_read_where_they_are_sent_without_a_users_name_in_front(self) -> None:
         assert place_of("https://bank.example@evil.example/cb") == "evil.example"
         assert place_of("com.example.app:/cb") == "com.example.app:"
+
+
+class TestCookies:
+    def test_with_https_every_cookie_belongs_to_this_host_alone(self) -> None:
+        answer = Response()
+        cookies = Cookies(is_https=True, session_seconds=60)
+        cookies.keep_ticket(answer, "ticket", seconds=5)
+        cookies.keep_way(answer, Way())
+        cookies.sign_in(answer, secret="session", device_secret="device")
+        cookies.sign_out(answer)
+        for line in answer.headers.getlist("set-cookie"):
+            assert line.startswith("__Host-")
+            assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(line.split("; "))
+
+    def test_where_somebody_was_going_is_read_as_carefully_as_a_query(self) -> None:
+        cookies = Cookies(is_https=False, session_seconds=60)
+        assert cookies.way(request(cookies="echo_way=next=https://evil.example")) == Way()
+        assert cookies.way(request(cookies="echo_way=next=account%2Fsecurity")) == Way(page="account/security")
