@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urljoin
 import httpx
 import pytest
 from tests.e2e.conftest import Server
-from tests.e2e.identity_driver import Browser, Form, Person, RelyingParty, as_owner, forms_of, make_people, register
+from tests.e2e.identity_driver import Browser, Form, Person, RelyingParty, forgive, forms_of, make_people, register
 from tests.e2e.test_identity_inputs import BAD, NAUGHTY, check
 
 PAGES = [
@@ -39,12 +39,6 @@ def browser(server: Server, party: RelyingParty, person: Person) -> Iterator[Bro
     party.sign_in(made, person)
     yield made
     made.close()
-
-
-def forgive(server: Server) -> None:
-    """Forget earlier attempts: refused for being too many, what is sent would not be read."""
-    with as_owner(server) as db:
-        db.execute("delete from identity_throttle")
 
 
 def fields_of(form: Form) -> list[str]:
