@@ -20,7 +20,7 @@ from ragecho.library.model import Document, DocumentFilter, NamedReaders
 from ragecho.library.search import PassageSearch, SearchMode
 from ragecho.library.service import DocumentChange
 from ragecho.library.store_documents import list_documents
-from ragecho.platform.database import Database, driver_url
+from ragecho.platform.database import IDENTITY_ROLE, Database, driver_url
 from ragecho.tenancy.callers import Callers
 
 pytestmark = pytest.mark.anyio
@@ -298,6 +298,19 @@ async def test_a_deleted_group_or_member_leaves_no_name_behind(world: World, oth
     async with world.database.transaction(world.tenant.worker()) as session:
         left = await session.execute(text("select principal from document_grants"))
         assert list(left.scalars()) == [f"user:{owner}"]
+
+
+async def test_an_account_that_the_identity_service_removes_leaves_no_name_behind(world: World, owner_url: str) -> None:
+    owner, friend = await world.person("editor"), await world.person()
+    document = await world.document(owner)
+    await world.share(owner, document, users=(friend,))
+    identity = Database(owner_url, role=IDENTITY_ROLE, pool_size=1)
+    try:
+        async with identity.anonymous() as session:
+            await session.execute(text("delete from organization_members where user_id = :id"), {"id": friend})
+    finally:
+        await identity.close()
+    assert await world.labels(document) == {(f"user:{owner}",)}
 
 
 def is_waiting_for_a_lock(owner_url: str, query: str) -> bool:
