@@ -86,7 +86,10 @@ def _token_of(request: Request) -> str:
         raise InvalidInput("Send one credential: either Authorization or X-API-Key.")
     token = named or bearer
     if not token:
-        raise Unauthenticated("Send an API key: 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
+        raise Unauthenticated(
+            "Send an access token or API key, 'Authorization: Bearer <token>' or 'X-API-Key: <key>'; browsers sign in at"
+            " /auth/login."
+        )
     if len(token) > _LONGEST_TOKEN:
         raise Unauthenticated("That credential is too long to be one of ours.")
     return token
