@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from ragecho.identity.federation.domains import RECORD_LABEL, normal_domain
 from ragecho.identity.federation.model import Domain, WorkspaceGrant
 from ragecho.identity.federation.providers import ShownProvider
-from ragecho.identity.federation.sign_in import ANY_DOMAIN
+from ragecho.identity.federation.whose_account import ANY_DOMAIN
 from ragecho.kernel.authorization import WorkspaceRole
 from ragecho.kernel.errors import InvalidInput
 from ragecho.kernel.ids import WorkspaceId
