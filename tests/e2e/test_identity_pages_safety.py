@@ -95,6 +95,10 @@ class TestSafety:
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert answer.headers["x-content-type-options"] == "nosniff"
 
+    def test_the_services_own_address_leads_to_the_account(self, http: httpx.Client) -> None:
+        answer = http.get(str(http.base_url).rstrip("/"))
+        assert (answer.status_code, answer.headers["location"]) == (303, "/identity/account")
+
     def test_session_cookies_are_out_of_reach_of_scripts_and_other_sites(
         self, server: Server, people: Callable[[], Person]
     ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
 from ragecho.identity.accounts.build import AccountServices
 from ragecho.identity.accounts.tools import AccountTools
@@ -55,6 +56,11 @@ def build_pages_router(services: AccountServices, pages: Pages, *, upstreams: Se
     """Return the router of all pages under `/identity`."""
     kit = build_kit(services, pages, upstreams=upstreams)
     router = APIRouter(prefix=pages.root)
+
+    @router.get("", include_in_schema=False)
+    async def home() -> Response:
+        return kit.go(kit.address("account"))
+
     for routes in (
         static_routes(),
         sign_in_routes(kit),
