@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from authlib.oauth2.rfc7591 import ClientMetadataClaims, ClientRegistrationEndpo
 from authlib.oauth2.rfc7591.errors import InvalidRedirectURIError
 from authlib.oauth2.rfc7592 import ClientConfigurationEndpoint
 from authlib.oidc.registration import ClientMetadataClaims as OpenIDMetadataClaims
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import KeySet
 
 from ragecho.identity import clients, store_clients
@@ -35,6 +36,7 @@ _TEXTS = (
     "policy_uri", "backchannel_logout_uri", "id_token_signed_response_alg", "initiate_login_uri", "software_id",
     "software_version", "jwks_uri", "subject_type",
 )  # fmt: skip
+_KEY_TYPES = ("RSA", "EC", "OKP")
 MAX_TEXT = 2000
 # Registering oneself must not make one a client of what only administrators hand out.
 OPEN_GRANTS = (GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKEN, GrantType.DEVICE_CODE)
@@ -54,6 +56,11 @@ class _Metadata:
         """Return the columns of a client. Raises `InvalidClientMetadataError` or `InvalidRedirectURIError`."""
         given = {name: value for name, value in request.payload.data.items() if value is not None}
         _check_types(given)
+        try:
+            is_native = given.get("application_type") == "native"
+            clients.check_redirect_uris(given.get("redirect_uris") or [], is_native=is_native)
+        except InvalidInput as error:
+            raise InvalidRedirectURIError(_described(error)) from error
         if "jwks" in given:
             given["jwks"] = public_key_set(given["jwks"])
         # Unknown scopes are left out, as everywhere.
@@ -198,10 +205,6 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
     grants = checked.get("grant_types") or [str(GrantType.AUTHORIZATION_CODE)]
     if GrantType.AUTHORIZATION_CODE in grants and not uris:
         raise InvalidRedirectURIError("redirect_uris is needed.")
-    try:
-        clients.check_redirect_uris(uris, is_native=is_native)
-    except InvalidInput as error:
-        raise InvalidRedirectURIError(_described(error)) from error
     name = checked.get("client_name") or "An application"
     backchannel = checked.get("backchannel_logout_uri")
     try:
@@ -228,14 +231,17 @@ def _columns(checked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_key_set(jwks: Any) -> dict[str, Any]:
-    """Return the public halves of a client's keys. Raises `InvalidClientMetadataError`."""
+    """Return the public halves of a client's keys. Raises `InvalidClientMetadataError`, also for keys that are too weak."""
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    is_set = isinstance(keys, list) and all(isinstance(key, dict) and key.get("kty") in _KEY_TYPES for key in keys)
     try:
-        found = KeySet.import_key_set(jwks)
-        if not found.keys or any(key.key_type not in ("RSA", "EC", "OKP") for key in found.keys):
-            raise InvalidClientMetadataError("jwks has public keys: RSA, EC or OKP.")
-        return dict(found.as_dict(private=False))
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidClientMetadataError("jwks is no key set.") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SecurityWarning)
+            if is_set:
+                return dict(KeySet.import_key_set(jwks).as_dict(private=False))
+    except (JoseError, SecurityWarning, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidClientMetadataError("jwks has a key that cannot be used.") from error
+    raise InvalidClientMetadataError("jwks is a set of public keys: RSA, EC or OKP.")
 
 
 def _described(error: InvalidInput) -> str:
