@@ -117,6 +117,9 @@ def test_only_a_native_application_on_loopback_may_choose_its_port() -> None:
         "https://rp.example/a b",
         "https://[::1/cb",
         "https://rp.example:x/cb",
+        "https://rp.example;sandbox/cb",
+        "https://rp.example'/cb",
+        "https://rp.example,x/cb",
     ],
 )
 def test_unsafe_redirect_uris_are_not_registered(uri: str) -> None:

@@ -22,6 +22,8 @@ MAX_NAME = 200
 MAX_URIS = 50
 MAX_URI = 2000
 _PRINTABLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # what an error may repeat (RFC 6749, appendix A): no `"`, no `\`
+# Nothing in it can end a directive of a Content-Security-Policy that names it.
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _CUSTOM_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")  # a reversed domain (RFC 8252, 7.1)
 
 
@@ -232,8 +234,8 @@ def check_redirect_uris(uris: Sequence[str], *, is_native: bool) -> None:
         if len(uri) > MAX_URI or not _PRINTABLE.fullmatch(uri) or "#" in uri or "*" in uri.partition("?")[0]:
             raise InvalidInput("A redirect URI is an absolute URI without fragment, wildcard, spaces or quotes.")
         parts = _parts(uri)
-        if parts.scheme in ("https", "http") and (not parts.hostname or "@" in parts.netloc):
-            raise InvalidInput("A redirect URI names a host and no user.")
+        if parts.scheme in ("https", "http") and not _AUTHORITY.fullmatch(parts.netloc):
+            raise InvalidInput("A redirect URI names a host, perhaps a port, and no user.")
         if parts.scheme == "https" or is_loopback_uri(uri):
             continue
         if is_native and _CUSTOM_SCHEME.fullmatch(parts.scheme):
@@ -250,7 +252,10 @@ def check_web_uris(what: str, uris: Sequence[str]) -> None:
         raise InvalidInput(f"{what}: at most {MAX_URIS}.")
     for uri in uris:
         is_clean = (
-            len(uri) <= MAX_URI and _PRINTABLE.fullmatch(uri) and "#" not in uri and "@" not in _parts(uri).netloc
+            len(uri) <= MAX_URI
+            and _PRINTABLE.fullmatch(uri)
+            and "#" not in uri
+            and _AUTHORITY.fullmatch(_parts(uri).netloc)
         )
         if not is_clean or not ((_parts(uri).scheme == "https" and _parts(uri).hostname) or is_loopback_uri(uri)):
             raise InvalidInput(f"{what}: https://…, or http:// on this machine, without fragment.")

@@ -135,6 +135,10 @@ def _interaction(row: RowMapping) -> Interaction:
 
 
 def source_of(redirect_uri: str) -> str:
-    """Return the CSP source expression of a redirect URI: its origin, or the scheme of a native application's."""
+    """Return the CSP source expression of a redirect URI: its origin, or the scheme of a native application's.
+
+    The grammar of sources has no IPv6 addresses; for those the scheme stands, too.
+    """
     parts = urlsplit(redirect_uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
+    is_named = parts.scheme in ("http", "https") and "[" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if is_named else f"{parts.scheme}:"
