@@ -55,6 +55,14 @@ async def test_bytes_come_back_under_their_digest(store: BlobStore, data: bytes)
         assert path.read_bytes() == data
 
 
+async def test_a_blob_exists_in_its_workspace_until_it_is_deleted(store: BlobStore) -> None:
+    stored = await store.put(A, stream(b"here"), max_bytes=10)
+    assert await store.exists(A, stored.sha256)
+    assert not await store.exists(B, stored.sha256)
+    await store.delete(A, stored.sha256)
+    assert not await store.exists(A, stored.sha256)
+
+
 async def test_the_same_bytes_twice_are_one_blob(store: BlobStore) -> None:
     first = await store.put(A, stream(b"same"), max_bytes=10)
     second = await store.put(A, stream(b"sa", b"me"), max_bytes=10)

@@ -42,6 +42,10 @@ class BlobStore(Protocol):
         """Give the blob as a local file for the time of the block. Raises `NotFound`."""
         ...
 
+    async def exists(self, workspace_id: WorkspaceId, sha256: str) -> bool:
+        """Return whether the blob is there now."""
+        ...
+
     def iterate(self, workspace_id: WorkspaceId) -> AsyncIterator[ListedBlob]:
         """Yield every blob of the workspace, in no order; what is written or removed meanwhile may be among them or not."""
         ...

@@ -90,6 +90,10 @@ class FileBlobStore:
             raise NotFound("There is no such file.")
         yield path
 
+    async def exists(self, workspace_id: WorkspaceId, sha256: str) -> bool:
+        """Return whether the blob is there now."""
+        return await run_sync(self._path(workspace_id, sha256).is_file)
+
     async def iterate(self, workspace_id: WorkspaceId) -> AsyncIterator[ListedBlob]:
         """Yield every blob of the workspace, in no order."""
         for listed in await run_sync(_listed, self._folder(workspace_id)):

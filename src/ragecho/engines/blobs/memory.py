@@ -47,6 +47,10 @@ class MemoryBlobStore:
             await run_sync(path.write_bytes, data)
             yield path
 
+    async def exists(self, workspace_id: WorkspaceId, sha256: str) -> bool:
+        """Return whether the blob is there now."""
+        return (workspace_id, check_digest(sha256)) in self._blobs
+
     async def iterate(self, workspace_id: WorkspaceId) -> AsyncIterator[ListedBlob]:
         """Yield every blob of the workspace."""
         for (owner, sha256), (data, written_at) in list(self._blobs.items()):
