@@ -151,6 +151,13 @@ def test_oauth4webapi_signs_in_refreshes_introspects_and_revokes(
     assert done == {"oauth4webapi": Outcome("passed", "")}, done["oauth4webapi"].error
 
 
+def test_openid_client_signs_in_with_a_key_instead_of_a_secret(
+    node: Node, provider: Server, people: list[Person]
+) -> None:
+    done = run_node(node, provider, people, "others/private_key_jwt.test.mjs")
+    assert done == {"private_key_jwt": Outcome("passed", "")}, done["private_key_jwt"].error
+
+
 @pytest.mark.parametrize("package", ["openid-client", "oauth4webapi", "oidc-client-ts"])
 def test_the_clients_are_the_released_packages_that_the_lock_names(package: str, node: Node) -> None:
     locked = json.loads((HERE / "package-lock.json").read_text())["packages"][f"node_modules/{package}"]
