@@ -23,6 +23,12 @@ PAGES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_slowed_down_for_it(server: Server) -> Iterator[None]:
+    yield
+    forgive(server)
+
+
 @pytest.fixture(scope="module")
 def person(server: Server) -> Person:
     return make_people(server)[0]
