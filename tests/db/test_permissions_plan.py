@@ -33,7 +33,7 @@ async def plan_of(
     database: Database, caller: Caller, tenant: Tenant, embedder: FakeEmbedder, *, is_exact: bool
 ) -> list[tuple[str, str | None, str | None]]:
     statement, _ = search_statement(
-        "hybrid", dimensions=384, is_exact=is_exact, is_filtered=False, vector_weight=1.0, lexical_weight=1.0, k=10
+        "hybrid", dimensions=384, is_exact=is_exact, filters=frozenset(), vector_weight=1.0, lexical_weight=1.0, k=10
     )
     parameters = {
         "workspace_id": caller.workspace_id,
@@ -121,7 +121,7 @@ async def test_the_search_statement_refuses_by_itself_where_no_policy_stands(
     words = "the heron keeper earns nineteen coins"
     await add_document(database, tenant, embedder, words)
     statement, names = search_statement(
-        "vector", dimensions=384, is_exact=True, is_filtered=False, vector_weight=1.0, lexical_weight=1.0, k=10
+        "vector", dimensions=384, is_exact=True, filters=frozenset(), vector_weight=1.0, lexical_weight=1.0, k=10
     )
     engine = create_engine(driver_url(owner_url))
     with engine.connect() as connection:
