@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.index_repair import Index
     from ragecho.ingest.service import Uploads
+    from ragecho.ingest.sources.by_url import UrlUploads
+    from ragecho.ingest.sources.work import SourceWork
     from ragecho.library.search import PassageSearch
     from ragecho.web.service import Gateway
 
@@ -44,6 +46,7 @@ class Services:
     search: "PassageSearch"
     ask: "AskFlow"
     uploads: "Uploads"
+    url_uploads: "UrlUploads"
     index: "Index"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
@@ -186,6 +189,8 @@ def build_services(settings: Settings) -> Services:
     from ragecho.ingest.index_repair import Index
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
+    from ragecho.ingest.sources.by_url import UrlUploads
+    from ragecho.ingest.sources.intake import Intake
     from ragecho.library.search import PassageSearch
     from ragecho.tenancy.callers import ApiKeyVerifier
 
@@ -204,6 +209,7 @@ def build_services(settings: Settings) -> Services:
         search=search,
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=uploads,
+        url_uploads=UrlUploads(database, blobs, Intake(), allow_private=settings.allow_private_addresses),
         index=Index(database, blobs, uploads),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(
@@ -241,3 +247,25 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
             )
         finally:
             await database.close()
+
+
+@asynccontextmanager
+async def source_work(settings: Settings, database: Database) -> AsyncIterator["SourceWork"]:
+    """Build what a worker needs to take documents from elsewhere, and take it down again."""
+    from ragecho.engines.sources.pages import HttpPages
+    from ragecho.ingest.sources.by_url import UrlFetching
+    from ragecho.ingest.sources.settings import FetchSettings
+    from ragecho.ingest.sources.work import SourceWork
+
+    fetch = FetchSettings()
+    pages = HttpPages(
+        allow_private=settings.allow_private_addresses,
+        max_bytes=fetch.fetch_max_bytes,
+        seconds=fetch.fetch_seconds,
+        user_agent=fetch.fetch_user_agent,
+    )
+    urls = UrlFetching(database, build_blobs(settings), pages, max_bytes=fetch.fetch_max_bytes)
+    try:
+        yield SourceWork(urls)
+    finally:
+        await pages.close()

@@ -25,12 +25,16 @@ from ragecho.library.store_documents import (
     replace_grants,
     set_progress,
     set_status,
+    unreferenced_contents,
 )
 from ragecho.library.store_embeddings import load_embeddings, store_embeddings, touch_embeddings
+from ragecho.library.store_fetched import drop_version, fill_version, merge_metadata
 
 __all__ = [
     "begin_versions",
     "delete_chunks",
+    "drop_version",
+    "fill_version",
     "find_same_content",
     "finish_versions",
     "forget_parsed",
@@ -46,6 +50,7 @@ __all__ = [
     "lock_content",
     "lock_documents",
     "lock_index",
+    "merge_metadata",
     "next_version_number",
     "replace_grants",
     "set_progress",
@@ -54,4 +59,5 @@ __all__ = [
     "store_embeddings",
     "store_parsed",
     "touch_embeddings",
+    "unreferenced_contents",
 ]

@@ -18,6 +18,7 @@ from ragecho.identity.settings import base_url_of, issuer_of
 from ragecho.ingest.api import build_jobs_router, build_uploads_router
 from ragecho.ingest.api_index import build_index_router
 from ragecho.ingest.settings import IngestSettings
+from ragecho.ingest.sources.api import build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
 from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
@@ -98,6 +99,7 @@ def _routers(services: Services) -> list[APIRouter]:
         # Routes are matched in order: tokens are asked for far more often than anything else.
         *build_identity_routers(services.identity),
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
+        build_url_router(services.url_uploads, authenticate),
         build_documents_router(database, services.blobs, services.renderer, authenticate),
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),

@@ -10,7 +10,7 @@ from ragecho.ingest.settings import IngestSettings
 from ragecho.platform.jobs.runner import JobRunner
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing
-from ragecho.wiring import ingest_flow
+from ragecho.wiring import ingest_flow, source_work
 
 log = get_logger(__name__)
 
@@ -36,10 +36,10 @@ def run(settings: Settings, queues: tuple[str, ...] | None = None) -> int:
 async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
     loop = asyncio.get_running_loop()
     settings_of_ingest = IngestSettings()
-    async with ingest_flow(settings) as (database, flow):
+    async with ingest_flow(settings) as (database, flow), source_work(settings, database) as sources:
         runner = JobRunner(
             database,
-            {INGEST_JOB: flow.run},
+            {INGEST_JOB: flow.run, **sources.handlers},
             give_up=flow.give_up,
             concurrency=settings_of_ingest.worker_concurrency,
             batch=settings_of_ingest.worker_batch,
