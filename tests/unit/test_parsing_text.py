@@ -116,9 +116,10 @@ def test_the_type_is_decided_by_content_and_not_by_name() -> None:
         (b" \n\x00\t ", "empty"),
         (bytes(range(256)) * 20, "unsupported_type"),
         (b"\x89PNG\r\n\x1a\n" + bytes(200), "unsupported_type"),
+        (b"\x7fELF" + bytes(200), "unsupported_type"),
         (b"PK\x03\x04" + b"garbage" * 50, "damaged"),
         (b"<html><body><script>only()</script></body></html>", "empty"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><text>x</text></svg>", "unsupported_type"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>", "empty"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(data: bytes, reason: str) -> None:

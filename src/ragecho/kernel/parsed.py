@@ -5,6 +5,7 @@ no library's own offsets are kept. Boxes are fractions of the page, 0 to 1, from
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import orjson
@@ -68,7 +69,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What parsing yields. Formats without pages have `pages == ()` and blocks with `page=None`."""
+    """What parsing yields. Formats without pages have `pages == ()` and blocks with `page=None`.
+
+    `title`, `authors` and `created` (with a time zone, UTC where the file names none) are what the file says of itself.
+    """
 
     text: str
     blocks: tuple[Block, ...]
@@ -78,6 +82,8 @@ class ParsedDocument:
     title: str | None = None
     language: str | None = None
     warnings: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+    created: datetime | None = None
 
 
 def to_json(document: ParsedDocument) -> bytes:
@@ -101,6 +107,9 @@ def from_json(text: str, structure: bytes) -> ParsedDocument:
     )
     fields["pages"] = tuple(Page(**page | {"kind": PageKind(page["kind"])}) for page in fields["pages"])
     fields["warnings"] = tuple(fields["warnings"])
+    fields["authors"] = tuple(fields.get("authors", ()))
+    created = fields.get("created")
+    fields["created"] = datetime.fromisoformat(created) if created else None
     return ParsedDocument(text=text, **fields)
 
 

@@ -1,7 +1,7 @@
 """Port: bytes of a file to the internal form."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -19,24 +19,39 @@ class ParseLimits:
     output_bytes: int = 64 * 1024**2
     pages: int = 10_000
     characters: int = 20_000_000
+    ocr_pages: int = 2_000  # pictures of text that are recognised in one document
+    members: int = 1_000  # files in one archive or e-mail, those within them counted
+    archive_depth: int = 3  # archives and e-mails within each other
+    archive_ratio: int = 200  # unpacked size by packed size of one member, from 1 MiB on
+    unpacked_bytes: int = 512 * 1024**2  # of all members together
 
 
 @dataclass(frozen=True, slots=True)
 class ParseRequest:
-    """A file to read. `filename` and `content_type` are hints of the uploader, never trusted."""
+    """A file to read. `filename` and `content_type` are hints of the uploader, never trusted.
+
+    `passwords` are tried in order on what is protected by one, members of an archive included; they are nowhere written.
+    """
 
     path: Path
     filename: str
     content_type: str | None = None
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Parser(Protocol):
     """Reads a file of any supported type. Raises `ParseFailed`; a bad file never harms the process that asks."""
 
     async def parse(
-        self, path: Path, *, filename: str, content_type: str | None, limits: ParseLimits
+        self,
+        path: Path,
+        *,
+        filename: str,
+        content_type: str | None,
+        limits: ParseLimits,
+        passwords: tuple[str, ...] = (),
     ) -> ParsedDocument:
-        """Return the parsed document. `filename` and `content_type` are hints of the uploader, never trusted."""
+        """Return the parsed document; see `ParseRequest` for what the arguments mean."""
         ...
 
     async def parse_many(

@@ -2,16 +2,19 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.wire import Unread
 from ragecho.kernel.parsed import Block, BlockKind, Box, Page, PageKind, ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
 # Raise the first part whenever the same file may give another text or other blocks than before.
-PARSER_VERSION = f"echo-1+liteparse-{version('liteparse')}+xberg-{version('xberg')}"
+PARSER_VERSION = f"echo-2+liteparse-{version('liteparse')}+xberg-{version('xberg')}"
 
 _LINE_BREAKS = re.compile(r"\r\n?|\u2028|\u2029|\u0085|\f|\v")
 # Control characters (PostgreSQL refuses NUL), lone surrogates, noncharacters, marks that only steer layout.
@@ -23,6 +26,8 @@ _WIDE_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")
 _PRESENTATION_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdcf\ufdf0-\ufdfc\ufe70-\ufefc]+")
 _ASIDE = (BlockKind.HEADER, BlockKind.FOOTER)
 MAX_TITLE_CHARACTERS = 300
+_MAX_AUTHORS = 100
+_DEEPEST_HEADING = 6
 
 
 def clean(text: str) -> str:
@@ -56,6 +61,19 @@ class PageInfo:
     label: str | None = None
     width: float | None = None
     height: float | None = None
+    is_ocr: bool = False
+
+
+@dataclass(slots=True)
+class _Part:
+    """A file within the file: what its headings and page numbers are moved by."""
+
+    title: str
+    level_shift: int
+    first_page: int
+    members: tuple[int, ...]
+    first_draft: int = 0
+    first_unread: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +83,7 @@ class _Draft:
     level: int
     page: int | None
     box: Box | None
+    is_content: bool  # not a heading of ours
 
 
 class DocumentBuilder:
@@ -74,36 +93,96 @@ class DocumentBuilder:
         self._limits = limits
         self._drafts: list[_Draft] = []
         self._pages: list[PageInfo] = []
+        self._part = _Part("", 0, 0, ())
         self._characters = 0
+        self._in_body = 0
+        self.unread: list[Unread] = []
         self.warnings: list[str] = []
         self.title: str | None = None
+        self.authors: list[str] = []
+        self.created: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing readable has been added."""
-        return not self._drafts
+        """Tell whether nothing readable has been added, to the part being read if there is one, nor could be by OCR."""
+        return len(self.unread) <= self._part.first_unread and not any(
+            draft.is_content for draft in self._drafts[self._part.first_draft :]
+        )
 
     def warn(self, warning: str) -> None:
         """Note something the person should know; each warning once."""
+        if self._part.title:
+            warning = f"{self._part.title}: {warning}"
         if warning not in self.warnings:
             self.warnings.append(warning)
 
+    def describe(
+        self, *, title: str | None = None, authors: Sequence[str] = (), created: datetime | None = None
+    ) -> None:
+        """Note what the file says of itself; of a part within the file nothing is noted, and the first word counts."""
+        if self._part.title:
+            return
+        self.title = self.title or title
+        self.authors = self.authors or [name for one in authors if (name := " ".join(clean(one).split()))]
+        if self.created is None and created is not None:
+            self.created = created if created.tzinfo else created.replace(tzinfo=UTC)
+
+    @contextmanager
+    def part(self, title: str, member: int) -> Iterator[None]:
+        """Add a heading for a file within the file, number `member` of its archive; what follows stands under it."""
+        outer = self._part
+        title = " ".join(clean(title).split()) or f"{member + 1}"
+        self._add(BlockKind.HEADING, title, level=outer.level_shift + 1, is_content=False)
+        members = (*outer.members, member)
+        self._part = _Part(title, outer.level_shift + 1, len(self._pages), members, len(self._drafts), len(self.unread))
+        try:
+            yield
+        finally:
+            self._part = outer
+            self._part.first_page = len(self._pages)
+
     def page(self, page: PageInfo) -> None:
         """Begin a page; the blocks that follow lie on it."""
+        if self._part.members or self._part.first_page:
+            label = f"{self._part.title} {page.label or page.number}".strip()
+            page = replace(page, number=self._part.first_page + page.number, label=label)
         self._pages.append(page)
+
+    def picture(self, page: PageInfo) -> None:
+        """Begin a page that is a picture of text: it is recognised later, by a process of its own."""
+        self.page(page)
+        self.unread.append(Unread(self._pages[-1].number, page.number, self._part.members, self._in_body))
 
     def add(
         self, kind: BlockKind, text: str, *, level: int = 0, box: Box | None = None, page: int | None = None
     ) -> None:
         """Add a block; one without visible characters is dropped."""
+        if kind is BlockKind.HEADING:
+            level = min(_DEEPEST_HEADING, level + self._part.level_shift)
+        if page is not None:
+            page += self._part.first_page if self._part.members else 0
+        self._add(kind, text, level=level, box=box, page=page)
+
+    def _add(
+        self,
+        kind: BlockKind,
+        text: str,
+        *,
+        level: int = 0,
+        box: Box | None = None,
+        page: int | None = None,
+        is_content: bool = True,
+    ) -> None:
         text = clean(text)
         if not text:
             return
         self._characters += len(text) + 2
         if self._characters > self._limits.characters:
             raise failure("too_long", limit=self._limits.characters)
-        on_page = page if page is not None or not self._pages else self._pages[-1].number
-        self._drafts.append(_Draft(kind, text, level, on_page, box))
+        if page is None and len(self._pages) > self._part.first_page:
+            page = self._pages[-1].number
+        self._drafts.append(_Draft(kind, text, level, page, box, is_content))
+        self._in_body += kind not in _ASIDE
 
     def finish(self, content_type: str) -> ParsedDocument:
         """Return the document. Headers and footers follow the last page, so that sentences run on across pages."""
@@ -130,6 +209,8 @@ class DocumentBuilder:
             parser_version=PARSER_VERSION,
             title=self._best_title(body),
             warnings=tuple(self.warnings),
+            authors=tuple(dict.fromkeys(self.authors))[:_MAX_AUTHORS],
+            created=self.created,
         )
 
     def _laid_out_pages(self, blocks: Sequence[Block]) -> tuple[Page, ...]:
@@ -143,7 +224,7 @@ class DocumentBuilder:
         for page in self._pages:
             start, end = spans.get(page.number, (last, last))
             last = end
-            pages.append(Page(page.number, start, end, page.kind, page.label, page.width, page.height))
+            pages.append(Page(page.number, start, end, page.kind, page.label, page.width, page.height, page.is_ocr))
         return tuple(pages)
 
     def _best_title(self, body: Sequence[_Draft]) -> str | None:

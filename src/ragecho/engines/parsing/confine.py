@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragecho.engines.ocr import tesseract
 from ragecho.ports.parser import ParseLimits
 
 _PR_SET_PDEATHSIG = 1
@@ -131,7 +132,10 @@ def _readable_folders() -> set[str]:
     system = {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/share", "/etc/ld.so.cache"}
     interpreter = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     ours = str(Path(__file__).parents[2])
-    return {folder for folder in system | interpreter | {ours, "/dev/null", "/dev/urandom", "/proc/self"} if folder}
+    models = {str(folder) for folder in tesseract.folders()}
+    return {
+        folder for folder in system | interpreter | models | {ours, "/dev/null", "/dev/urandom", "/proc/self"} if folder
+    }
 
 
 def _system_call_program() -> bytes | None:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.languages import LANGUAGES, code_type
 
 PDF = "application/pdf"
 PLAIN = "text/plain"
@@ -25,6 +26,19 @@ ODT = "application/vnd.oasis.opendocument.text"
 ODP = "application/vnd.oasis.opendocument.presentation"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
 EMAIL = "message/rfc822"
+OUTLOOK = "application/vnd.ms-outlook"
+ZIP = "application/zip"
+XML = "application/xml"
+SVG = "image/svg+xml"
+JSON = "application/json"
+JSON_LINES = "application/jsonl"
+LATEX = "application/x-tex"
+VTT = "text/vtt"
+SRT = "application/x-subrip"
+PICTURES = frozenset(
+    {"image/png", "image/jpeg", "image/tiff", "image/gif", "image/webp", "image/bmp", "image/x-ms-bmp", "image/jp2"}
+)
+LOCKED_OFFICE = "application/x-ole-encrypted"  # a modern Office file behind a password, whichever it is
 
 _HEAD_BYTES = 64 * 1024
 _BY_EXTENSION = {
@@ -38,10 +52,25 @@ _BY_EXTENSION = {
     ".csv": CSV,
     ".tsv": TSV,
     ".eml": EMAIL,
+    ".json": JSON,
+    ".geojson": JSON,
+    ".ipynb": JSON,
+    ".jsonl": JSON_LINES,
+    ".ndjson": JSON_LINES,
+    ".tex": LATEX,
+    ".latex": LATEX,
+    ".ltx": LATEX,
+    ".vtt": VTT,
+    ".srt": SRT,
+    ".xml": XML,
+    ".nxml": XML,
+    ".jats": XML,
+    ".svg": SVG,
+    **{extension: code_type(language) for extension, language in LANGUAGES.items()},
 }
 _OLE = b"\xd0\xcf\x11\xe0"
 _OLE_STREAMS = (  # names in the directory of a compound file, as UTF-16
-    ("__substg1.0_", "application/vnd.ms-outlook"),
+    ("__substg1.0_", OUTLOOK),
     ("WordDocument", "application/msword"),
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
     ("Workbook", "application/vnd.ms-excel"),
@@ -54,6 +83,7 @@ _SIGNATURES = (  # for machines without libmagic, and only to name what cannot b
     (b"GIF8", "image/gif"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
+    (b"BM", "image/bmp"),
     (b"\x1f\x8b", "application/gzip"),
     (b"7z\xbc\xaf", "application/x-7z-compressed"),
     (b"Rar!", "application/vnd.rar"),
@@ -61,11 +91,16 @@ _SIGNATURES = (  # for machines without libmagic, and only to name what cannot b
     (b"MZ", "application/x-dosexec"),
 )
 # What xberg reads; everything else is read by our own code and liteparse.
-OFFICE = frozenset({DOCX, PPTX, XLSX, ODT, ODP, ODS, EPUB, RTF, CSV, TSV, EMAIL, *(name for _, name in _OLE_STREAMS)})
+OFFICE = frozenset({DOCX, PPTX, XLSX, ODT, ODP, ODS, EPUB, RTF, CSV, TSV, *(name for _, name in _OLE_STREAMS)})
+OLE = frozenset(name for _, name in _OLE_STREAMS)
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
 _XML_START = re.compile(r"\s*<(?:\?xml|!DOCTYPE|svg|[A-Za-z][\w:.-]*\s+xmlns)", re.I)
+_MAIL_START = re.compile(
+    r"(?:(?:received|return-path|delivered-to|from|message-id|mime-version): .*\n(?:[ \t].*\n)*){2}", re.I
+)
+_CODE_IN_XML = (code_type("vue"),)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.I)
 _CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
 _BOMS = (
@@ -92,7 +127,10 @@ def detect(data: bytes, filename: str) -> str:
     if data.startswith(_OLE):
         return _ole_type(data)
     if not looks_like_text(data):
-        raise failure("unsupported_type", found=_binary_type(data))
+        found = _binary_type(data)
+        if found in PICTURES:
+            return found
+        raise failure("unsupported_type", found=found)
     return _text_type(data, filename)
 
 
@@ -179,16 +217,26 @@ def _zip_type(data: bytes) -> str:
             return office_type
     if not names:
         raise failure("damaged")
-    raise failure("unsupported_type", found="application/zip")
+    return ZIP
 
 
 def _ole_type(data: bytes) -> str:
     if "EncryptedPackage".encode("utf-16-le") in data:
-        raise failure("encrypted")
+        return LOCKED_OFFICE
     for stream, name in _OLE_STREAMS:
         if stream.encode("utf-16-le") in data:
             return name
     raise failure("unsupported_type", found="application/x-ole-storage")
+
+
+def is_locked_ole(data: bytes) -> bool:
+    """Tell whether an old Office file needs a password to be read."""
+    try:
+        import msoffcrypto
+
+        return bool(msoffcrypto.OfficeFile(io.BytesIO(data)).is_encrypted())
+    except Exception:  # noqa: BLE001 (a file that the library cannot look into goes to its reader, which says why)
+        return False
 
 
 def _text_type(data: bytes, filename: str) -> str:
@@ -198,9 +246,13 @@ def _text_type(data: bytes, filename: str) -> str:
     by_name = _BY_EXTENSION.get(PurePosixPath(filename.lower()).suffix)
     if by_name == HTML and not re.search(r"<[a-z!/]", text, re.I):
         return PLAIN
-    if by_name is None and _XML_START.match(text):
-        raise failure("unsupported_type", found="image/svg+xml" if "<svg" in text else "application/xml")
-    return by_name or PLAIN
+    if by_name in (None, XML, SVG, *_CODE_IN_XML) and _XML_START.match(text):
+        return SVG if re.search(r"<(?:\w+:)?svg\b", text[:4096]) else XML
+    if text.startswith("WEBVTT"):
+        return VTT
+    if by_name is None and _MAIL_START.match(text):
+        return EMAIL
+    return (by_name if by_name not in (XML, SVG) else None) or PLAIN
 
 
 def _binary_type(data: bytes) -> str:

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from ragecho.engines.ocr import pictures
 from ragecho.engines.parsing import detect, markdown
-from ragecho.engines.parsing.build import DocumentBuilder
+from ragecho.engines.parsing.build import DocumentBuilder, PageInfo
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.html import read_html
+from ragecho.engines.parsing.languages import is_code
+from ragecho.engines.parsing.members import Allowance, Member, zip_member, zip_members
 from ragecho.engines.parsing.pdf import read_pdf
-from ragecho.engines.parsing.plain import read_plain
-from ragecho.engines.parsing.wire import encode_document, encode_failure
+from ragecho.engines.parsing.plain import read_code, read_plain
+from ragecho.engines.parsing.unlock import open_pdf, unlocked_office
+from ragecho.engines.parsing.wire import encode_document, encode_failure, encode_recognised
 from ragecho.engines.rendering.pages import render_page
 from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument
@@ -20,6 +24,7 @@ from ragecho.ports.parser import ParseLimits
 
 _READ_BYTES = 1 << 20
 _READ_TOGETHER = frozenset({detect.PLAIN, detect.MARKDOWN})
+_ENDS_THE_DOCUMENT = frozenset({"too_long", "too_many_members", "archive_too_large"})
 _SAMPLES = (
     (b"Plain words, 1998.\n\nMore of them: caf\xc3\xa9.\n", "sample.txt"),
     (
@@ -31,7 +36,7 @@ _SAMPLES = (
 
 
 def preload() -> None:
-    """Import what the common formats need. xberg (30 MB) waits until a document needs it."""
+    """Import what the common formats need. xberg (30 MB) and the recognition wait until a document needs them."""
     import pypdfium2  # noqa: F401 (imported for the children to inherit)
 
     detect.preload()
@@ -42,38 +47,167 @@ def preload() -> None:
         encode_document(parse_bytes(sample, name, ParseLimits()))
 
 
-def parse_bytes(data: bytes, filename: str, limits: ParseLimits) -> ParsedDocument:
-    """Return the parsed document. Raises `ParseFailed`."""
-    content_type = detect.detect(data, filename)
+def parse_bytes(data: bytes, filename: str, limits: ParseLimits, passwords: Sequence[str] = ()) -> ParsedDocument:
+    """Return the parsed document, pictures of text left out. Raises `ParseFailed`."""
+    return _parsed(data, filename, limits, passwords)[0]
+
+
+def _parsed(
+    data: bytes, filename: str, limits: ParseLimits, passwords: Sequence[str]
+) -> tuple[ParsedDocument, DocumentBuilder]:
     builder = DocumentBuilder(limits)
     if not detect.has_libmagic():
         builder.warn("libmagic is not installed; the type was recognised by a short list of signatures.")
-    if content_type == detect.PDF:
-        read_pdf(builder, data, limits)
-    elif content_type in detect.OFFICE:
-        from ragecho.engines.parsing.office import read_office
-
-        read_office(builder, data, content_type, limits)
-    else:
-        _read_text(builder, data, content_type, filename)
+    content_type = _Reader(builder, limits, passwords).read(data, filename, 0)
     if builder.is_empty:
         raise failure("empty")
-    return builder.finish(content_type)
+    return builder.finish(content_type), builder
 
 
-def _read_text(builder: DocumentBuilder, data: bytes, content_type: str, filename: str) -> None:
-    text, warning = detect.decode(data, is_html=content_type == detect.HTML)
-    if warning:
-        builder.warn(warning)
-    if content_type == detect.MARKDOWN:
-        markdown.read_markdown(builder, text)
-    elif content_type == detect.HTML:
-        read_html(builder, text)
+class _Reader:
+    """Reads a file, and the files within it, into one builder."""
+
+    def __init__(self, builder: DocumentBuilder, limits: ParseLimits, passwords: Sequence[str]) -> None:
+        self._builder = builder
+        self._limits = limits
+        self._passwords = passwords
+        self._allowance = Allowance(limits)
+
+    def read(self, data: bytes, filename: str, depth: int) -> str:
+        """Add what a file holds and return its content type. Raises `ParseFailed`."""
+        content_type, data = _unlocked(data, filename, self._passwords)
+        if content_type == detect.PDF:
+            read_pdf(self._builder, data, self._limits, self._passwords)
+        elif content_type in detect.PICTURES:
+            self._read_picture(data)
+        elif content_type == detect.ZIP:
+            self._refuse_too_deep(depth)
+            self._read_members(zip_members(data, self._passwords, self._allowance), depth)
+        elif content_type in (detect.EMAIL, detect.OUTLOOK):
+            self._refuse_too_deep(depth)
+            self._read_mail(data, content_type, depth)
+        elif content_type in detect.OFFICE:
+            from ragecho.engines.parsing.office import read_office
+
+            read_office(self._builder, data, content_type, self._limits)
+        else:
+            self._read_text(data, content_type)
+        return content_type
+
+    def _refuse_too_deep(self, depth: int) -> None:
+        if depth >= self._limits.archive_depth:
+            raise failure("too_deep", limit=self._limits.archive_depth)
+
+    def _read_picture(self, data: bytes) -> None:
+        sizes = pictures.frames(data)
+        if len(sizes) > self._limits.pages:
+            raise failure("too_many_pages", pages=len(sizes), limit=self._limits.pages)
+        for number, (width, height) in enumerate(sizes, 1):
+            self._builder.picture(PageInfo(number, width=float(width), height=float(height)))
+
+    def _read_members(self, members: Iterator[Member], depth: int) -> None:
+        """Add each member under a heading; one that cannot be read is named in a warning. All failing is a failure."""
+        failures = []
+        count = 0
+        for member in members:
+            count += 1
+            with self._builder.part(member.name, member.number):
+                try:
+                    self.read(member.data, member.name, depth + 1)
+                except ParseFailed as error:
+                    if error.reason in _ENDS_THE_DOCUMENT:
+                        raise
+                    failures.append(error)
+                    self._builder.warn(error.message)
+        if failures and len(failures) == count and depth == 0 and self._builder.is_empty:
+            raise failures[0] if count == 1 else failure("empty")
+
+    def _read_mail(self, data: bytes, content_type: str, depth: int) -> None:
+        from ragecho.engines.parsing import mail
+
+        message = mail.eml(data) if content_type == detect.EMAIL else mail.msg(data)
+        mail.add_mail(self._builder, message)
+        if content_type == detect.OUTLOOK and not message.plain.strip() and not message.html:
+            self._builder.warn("The message keeps its text as RTF only, which was not read.")
+        self._read_members(self._attachments(message.attachments), depth)
+
+    def _attachments(self, attachments: Sequence[tuple[str, bytes]]) -> Iterator[Member]:
+        for number, (name, content) in enumerate(attachments):
+            self._allowance.take(len(content))
+            yield Member(number, name, content)
+
+    def _read_text(self, data: bytes, content_type: str) -> None:
+        text, warning = detect.decode(data, is_html=content_type in (detect.HTML, detect.XML, detect.SVG))
+        if warning:
+            self._builder.warn(warning)
+        if content_type == detect.MARKDOWN:
+            markdown.read_markdown(self._builder, text)
+        elif content_type == detect.HTML:
+            read_html(self._builder, text)
+        elif content_type in (detect.XML, detect.SVG):
+            from ragecho.engines.parsing.markup import read_xml
+
+            read_xml(self._builder, text)
+        elif content_type == detect.JSON:
+            from ragecho.engines.parsing.records import read_json
+
+            read_json(self._builder, text)
+        elif content_type == detect.JSON_LINES:
+            from ragecho.engines.parsing.records import read_json_lines
+
+            read_json_lines(self._builder, text)
+        elif content_type == detect.LATEX:
+            from ragecho.engines.parsing.latex import read_latex
+
+            read_latex(self._builder, text)
+        elif content_type in (detect.VTT, detect.SRT):
+            from ragecho.engines.parsing.subtitles import read_subtitles
+
+            read_subtitles(self._builder, text)
+        elif is_code(content_type):
+            read_code(self._builder, text)
+        else:
+            read_plain(self._builder, text)
+
+
+def _unlocked(data: bytes, filename: str, passwords: Sequence[str]) -> tuple[str, bytes]:
+    """Return the type and bytes of a file without an Office password."""
+    content_type = detect.detect(data, filename)
+    if content_type == detect.LOCKED_OFFICE or (content_type in detect.OLE and detect.is_locked_ole(data)):
+        data = unlocked_office(data, passwords)
+        content_type = detect.detect(data, filename)
+        if content_type == detect.LOCKED_OFFICE:
+            raise failure("encrypted")
+    return content_type, data
+
+
+def recognise(data: bytes, request: dict[str, Any], limits: ParseLimits) -> bytes:
+    """Return the text of one page that is a picture. Runs in a child of its own."""
+    from ragecho.engines.ocr import tesseract
+
+    passwords = request["passwords"]
+    filename = request["filename"]
+    content_type, data = _unlocked(data, filename, passwords)
+    for number in request["members"]:
+        if content_type == detect.ZIP:
+            member = zip_member(data, number, passwords, limits)
+        else:
+            from ragecho.engines.parsing import mail
+
+            message = mail.eml(data) if content_type == detect.EMAIL else mail.msg(data)
+            member = Member(number, *message.attachments[number])
+        content_type, data = _unlocked(member.data, member.name, passwords)
+    page = request["recognise"]
+    if content_type == detect.PDF:
+        opened = open_pdf(data, passwords)
+        image = pictures.page_picture(data, page, opened[1] if opened else None)
     else:
-        read_plain(builder, text, filename)
+        image = pictures.picture(data, page)
+    found = tesseract.recognise(image, request["languages"])
+    return encode_recognised(found.paragraphs, found.confidence)
 
 
-def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> bytes:
+def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> bytes:  # noqa: PLR0911 (one return per way to end)
     """Return what the child sends back: the document or picture, or the reason why there is none."""
     try:
         data = _read_all(descriptor)
@@ -81,7 +215,10 @@ def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> byt
             return render_page(
                 data, request["page"], width=request["width"], boxes=request["boxes"], quotes=request["quotes"]
             )
-        return encode_document(parse_bytes(data, request["filename"], limits))
+        if "recognise" in request:
+            return recognise(data, request, limits)
+        document, builder = _parsed(data, request["filename"], limits, request.get("passwords", ()))
+        return encode_document(document, builder.unread)
     except ParseFailed as error:
         return encode_failure(error)
     except MemoryError:
@@ -102,7 +239,8 @@ def answers(descriptors: Sequence[int], request: dict[str, Any], limits: ParseLi
     for descriptor, filename in zip(descriptors, request["files"], strict=True):
         try:
             data = _read_all(descriptor)
-            if detect.detect(data, filename) not in _READ_TOGETHER:
+            content_type = detect.detect(data, filename)
+            if content_type not in _READ_TOGETHER and not is_code(content_type):
                 yield b""
                 continue
             yield encode_document(parse_bytes(data, filename, limits))

@@ -309,8 +309,7 @@ class _Page(HTMLParser):
     def _end_title(self) -> None:
         title = " ".join("".join(self._title or []).split())
         self._title = None
-        if title and not self._builder.title:
-            self._builder.title = title
+        self._builder.describe(title=title or None)
 
     def _end_table(self) -> None:
         table = self._tables.pop()

@@ -37,7 +37,7 @@ def read_markdown(builder: DocumentBuilder, text: str) -> None:
         text = text[front.end() :]
         builder.add(BlockKind.META, front[1])
         if title := _TITLE.search(front[1]):
-            builder.title = title[1]
+            builder.describe(title=title[1])
     _Walk(builder).over(_reader().parse(text))
 
 

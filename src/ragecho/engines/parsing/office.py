@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -31,7 +32,12 @@ _PAGE_KINDS = {PPTX: PageKind.SLIDE, ODP: PageKind.SLIDE, XLSX: PageKind.SHEET, 
 def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits: ParseLimits) -> None:
     """Add the blocks of a file of any type that xberg reads. Raises `ParseFailed`."""
     document = _extracted(data, content_type)
-    builder.title = builder.title or _string(getattr(document.metadata, "title", None))
+    known = document.metadata
+    builder.describe(
+        title=_string(getattr(known, "title", None)),
+        authors=[str(one) for one in getattr(known, "authors", None) or ()],
+        created=_time(getattr(known, "created_at", None)),
+    )
     nodes = [_Node(node) for node in document.document.nodes] if document.document else []
     numbers = sorted({node.page for node in nodes if node.page})
     if numbers and numbers[-1] > limits.pages:
@@ -72,6 +78,13 @@ def _add_notes(builder: DocumentBuilder, document: Any) -> None:
         notes = getattr(page, "speaker_notes", None)
         for note in [notes] if isinstance(notes, str) else notes or ():
             builder.add(BlockKind.NOTE, str(note), page=page.page_number)
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _string(value: object) -> str | None:

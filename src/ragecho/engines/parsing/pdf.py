@@ -1,110 +1,99 @@
 """PDF to blocks: liteparse for the layout, the file's own outline for headings, xberg for what is damaged."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, clean, table_text
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.running_lines import Line, mark_running_lines
+from ragecho.engines.parsing.unlock import open_pdf
 from ragecho.kernel.parsed import BlockKind, Box
 from ragecho.ports.parser import ParseLimits
 
-_PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
-_BAND = 0.09  # of the page's height: where running headers and footers stand
-_REPEATS = 3
 _ENTRY_FIELDS = frozenset({"text", "combobox", "listbox"})
-_PAGES_SEARCHED = 20
+_STAMP_CHARACTERS = 40  # a scan with less text than this has a number stamped on it, no more
 _MANY_SHAPES = 50
 _MOST_CONTROLS = 0.15  # of a block's characters; more of them are a font without a character map
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\ufffd]")
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*{1,3}|(?<![^\W_])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![^\W_]))")
 _ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~$&\"'])")
-_PAGE_NUMBER = re.compile(
-    r"(?:page|seite|p\.)?\s*[-\u2013]?\s*(?:\d{1,5}|[ivxlc]{1,7})\s*(?:(?:of|von|/)\s*\d{1,5})?\s*[-\u2013]?", re.I
-)
-_PICTURE_REASONS = frozenset({"scanned", "garbled", "vector-text", "embedded-images"})
+_DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([-+Z])(\d\d)?'?(\d\d)?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
     headings: dict[tuple[int, str], int]  # (page from 1, normalised title) -> level
-    title: str | None
 
 
-@dataclass(slots=True)
-class _Found:
-    kind: BlockKind
-    text: str
-    level: int
-    page: int
-    box: Box | None
-
-
-def read_pdf(builder: DocumentBuilder, data: bytes, limits: ParseLimits) -> None:
+def read_pdf(builder: DocumentBuilder, data: bytes, limits: ParseLimits, passwords: Sequence[str] = ()) -> None:
     """Add the pages and blocks of a PDF. Raises `ParseFailed` for one that is locked, too long or without text."""
-    outline = _outline(data, limits)
-    result = _liteparse(data, limits) if outline else None
+    opened = open_pdf(data, passwords)
+    outline = _outline(builder, opened[0], limits) if opened else None
+    result = _liteparse(data, limits, opened[1]) if opened else None
     if outline is None or result is None or not result.pages:
         _recover(builder, data, limits)
         return
     if len(result.pages) < result.total_pages or result.page_errors:
         lost = max(result.total_pages - len(result.pages), len(result.page_errors))
         builder.warn(f"{lost} of {result.total_pages} pages could not be read.")
-    builder.title = outline.title
-    blocks = [found for page in result.pages for found in _page_blocks(page, builder)]
-    _mark_running_lines(blocks, len(result.pages))
+    pictures = _pictures(result.pages, opened[0]) if opened else frozenset()
+    blocks = [found for page in result.pages if page.page_num not in pictures for found in _page_blocks(page, builder)]
+    mark_running_lines(blocks, len(result.pages))
     _take_headings_from_outline(blocks, outline)
-    by_page: dict[int, list[_Found]] = {}
+    by_page: dict[int, list[Line]] = {}
     for found in blocks:
         by_page.setdefault(found.page, []).append(found)
     for page in result.pages:
         label = page.page_label
-        builder.page(PageInfo(page.page_num, label=label, width=round(page.width, 2), height=round(page.height, 2)))
+        info = PageInfo(page.page_num, label=label, width=round(page.width, 2), height=round(page.height, 2))
+        if page.page_num in pictures:
+            builder.picture(info)
+            continue
+        builder.page(info)
         for found in by_page.get(page.page_num, ()):
             builder.add(found.kind, found.text, level=found.level, box=found.box)
-    _refuse_without_text(builder, data, result.pages)
 
 
-def _has_pictures(data: bytes) -> bool:
-    """Tell whether a page among the first ones shows an image, or shapes enough to be drawn letters."""
-    import pypdfium2
+def _pictures(pages: Sequence[Any], document: Any) -> frozenset[int]:
+    """Return the numbers of the pages that are pictures of text: scans, and letters drawn as shapes."""
+    found = set()
+    for page in pages:
+        known = page.complexity
+        characters = len((page.text or "").strip()) if known is None else known.text_length
+        if characters == 0:
+            is_picture = _shows_something(document[page.page_num - 1])
+        else:
+            is_picture = (
+                characters < _STAMP_CHARACTERS and known is not None and known.full_page_image and not page.form_fields
+            ) or _is_unreadable(page)
+        if is_picture:
+            found.add(page.page_num)
+    return frozenset(found)
+
+
+def _shows_something(page: Any) -> bool:
+    """Tell whether a page without text shows an image, or shapes enough to be drawn letters."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PATH
 
-    document = pypdfium2.PdfDocument(data)
-    for index in range(min(len(document), _PAGES_SEARCHED)):
-        objects = document[index].get_objects(filter=[FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PATH], max_depth=4)
-        for shapes, found in enumerate(objects):
-            if found.type == FPDF_PAGEOBJ_IMAGE or shapes > _MANY_SHAPES:
-                return True
-    return False
+    objects = page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE, FPDF_PAGEOBJ_PATH], max_depth=4)
+    return any(found.type == FPDF_PAGEOBJ_IMAGE or shapes > _MANY_SHAPES for shapes, found in enumerate(objects))
 
 
-def _refuse_without_text(builder: DocumentBuilder, data: bytes, pages: Sequence[Any]) -> None:
-    pictures = [
-        page.page_num
-        for page in pages
-        if page.complexity is not None
-        and page.complexity.text_length == 0
-        and (page.complexity.full_page_image or _PICTURE_REASONS & set(page.complexity.reasons))
-    ]
-    if builder.is_empty:
-        raise failure("no_text" if pictures or _has_pictures(data) else "empty")
-    if pictures:
-        builder.warn(f"{len(pictures)} of {len(pages)} pages are pictures without text and were left out.")
+def _is_unreadable(page: Any) -> bool:
+    """Tell whether all of a page's text uses fonts without a character map."""
+    texts = [_meaning(block)[1] for block in page.blocks or ()]
+    return any(texts) and all(map(_has_no_characters, filter(str.strip, texts)))
 
 
-def _outline(data: bytes, limits: ParseLimits) -> _Outline | None:
-    """Return what PDFium knows about the file, None when it cannot open it."""
-    import pypdfium2
+def _has_no_characters(text: str) -> bool:
+    return len(_CONTROLS.findall(text)) > _MOST_CONTROLS * len(text)
 
-    try:
-        document = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        if getattr(error, "err_code", None) == _PASSWORD_ERROR or "password" in str(error).lower():
-            raise failure("encrypted") from error
-        return None
+
+def _outline(builder: DocumentBuilder, document: Any, limits: ParseLimits) -> _Outline:
+    """Return the outline that PDFium finds, and note what the file says of itself."""
     pages = len(document)
     if pages > limits.pages:
         raise failure("too_many_pages", pages=pages, limit=limits.pages)
@@ -116,14 +105,41 @@ def _outline(data: bytes, limits: ParseLimits) -> _Outline | None:
         if title and index is not None:
             headings.setdefault((index + 1, title), min(6, bookmark.level + 1))
     title = document.get_metadata_value("Title").strip()
-    document.close()
     is_file_name = re.search(
         r"\.(?:docx?|pdf|indd|tex|dvi|fm|p65|qxd|pptx?|xlsx?)$|^untitled|^microsoft word", title, re.I
     )
-    return _Outline(headings, None if is_file_name else title)
+    builder.describe(
+        title=None if is_file_name else title,
+        authors=_people(document.get_metadata_value("Author")),
+        created=_pdf_date(document.get_metadata_value("CreationDate")),
+    )
+    if attached := document.count_attachments():
+        builder.warn(f"{attached} files are attached to the PDF; they were not read.")
+    return _Outline(headings)
 
 
-def _liteparse(data: bytes, limits: ParseLimits) -> Any:
+def _people(names: str) -> list[str]:
+    parts = names.split(";") if ";" in names else re.split(r",\s+|\s+and\s+", names)
+    return [name for part in parts if (name := part.strip())]
+
+
+def _pdf_date(text: str) -> datetime | None:
+    """Return a date of ISO 32000-1, 7.9.4: D:YYYYMMDDHHmmSSOHH'mm', all but the year left out at will."""
+    found = _DATE.match(text.strip())
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, sign, offset_hours, offset_minutes = found.groups()
+    offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
+    try:
+        zone = timezone(-offset if sign == "-" else offset)
+        return datetime(
+            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=zone
+        )
+    except ValueError:
+        return None
+
+
+def _liteparse(data: bytes, limits: ParseLimits, password: str | None) -> Any:
     from liteparse import LiteParse
 
     parser = LiteParse(
@@ -139,6 +155,7 @@ def _liteparse(data: bytes, limits: ParseLimits) -> Any:
         continue_on_page_error=True,
         include_complexity=True,
         extract_form_fields=True,
+        password=password,
     )
     try:
         return parser.parse(data)
@@ -158,19 +175,19 @@ def _recover(builder: DocumentBuilder, data: bytes, limits: ParseLimits) -> None
         raise failure("damaged")
 
 
-def _page_blocks(page: Any, builder: DocumentBuilder) -> list[_Found]:
-    found: list[_Found] = []
+def _page_blocks(page: Any, builder: DocumentBuilder) -> list[Line]:
+    found: list[Line] = []
     for block in page.blocks or ():
         kind, text, level = _meaning(block)
-        if len(_CONTROLS.findall(text)) > _MOST_CONTROLS * len(text):
+        if _has_no_characters(text):
             builder.warn("Some text uses fonts without a character map and was left out.")
             continue
         if text.strip():
-            found.append(_Found(kind, text, level, page.page_num, _box(block.bbox, page)))
+            found.append(Line(kind, text, level, page.page_num, _box(block.bbox, page)))
     return found + _filled_fields(page)
 
 
-def _filled_fields(page: Any) -> list[_Found]:
+def _filled_fields(page: Any) -> list[Line]:
     """Return what somebody has entered into a form: the layout shows the labels only."""
     shown = " ".join((page.text or "").split())
     found = []
@@ -183,7 +200,7 @@ def _filled_fields(page: Any) -> list[_Found]:
             text = f"{label}: {value}"
         else:
             continue
-        found.append(_Found(BlockKind.PARAGRAPH, text, 0, page.page_num, _box(field.rect, page)))
+        found.append(Line(BlockKind.PARAGRAPH, text, 0, page.page_num, _box(field.rect, page)))
     return found
 
 
@@ -223,38 +240,7 @@ def _box(rect: Any, page: Any) -> Box | None:
     return left, top, right, bottom
 
 
-def _mark_running_lines(blocks: Sequence[_Found], pages: int) -> None:
-    """Mark what stands in the top or bottom band of many pages, numbers apart, and page numbers."""
-    if pages < _REPEATS:
-        return
-    in_band = [(found, side) for found in blocks if (side := _band(found)) is not None]
-    counts = Counter({key: len(on) for key, on in _pages_by_line(in_band).items()})
-    for found, side in in_band:
-        is_number = _PAGE_NUMBER.fullmatch(found.text.strip()) is not None
-        if is_number or counts[side, _line_key(found.text)] >= _REPEATS:
-            found.kind, found.level = side, 0
-
-
-def _pages_by_line(in_band: Sequence[tuple[_Found, BlockKind]]) -> dict[tuple[BlockKind, str], set[int]]:
-    found_on: dict[tuple[BlockKind, str], set[int]] = {}
-    for found, side in in_band:
-        found_on.setdefault((side, _line_key(found.text)), set()).add(found.page)
-    return found_on
-
-
-def _band(found: _Found) -> BlockKind | None:
-    if found.box is None:
-        return None
-    if found.box[3] <= _BAND:
-        return BlockKind.HEADER
-    return BlockKind.FOOTER if found.box[1] >= 1 - _BAND else None
-
-
-def _line_key(text: str) -> str:
-    return re.sub(r"\d+|\b[ivxlc]+\b", "#", " ".join(text.lower().split()))
-
-
-def _take_headings_from_outline(blocks: Sequence[_Found], outline: _Outline) -> None:
+def _take_headings_from_outline(blocks: Sequence[Line], outline: _Outline) -> None:
     """Let the author's outline decide what is a heading, where it can be found on the pages."""
     if not outline.headings:
         return

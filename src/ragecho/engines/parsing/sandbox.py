@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ import orjson
 
 from ragecho.engines.parsing.detect import OFFICE
 from ragecho.engines.parsing.failures import failure
-from ragecho.engines.parsing.wire import MOST_FILES, decode
+from ragecho.engines.parsing.recognition import Ocr, recognised
+from ragecho.engines.parsing.wire import MOST_FILES, Unread, decode, decode_unread
 from ragecho.engines.rendering.pages import PNG_SIGNATURE
 from ragecho.kernel.errors import ParseFailed, Unavailable
 from ragecho.kernel.parsed import Box, ParsedDocument
@@ -31,7 +32,17 @@ _DECODE_IN_THREAD_BYTES = 1 << 18
 _LONGEST_FILENAME = 255
 _SIZE_BYTES = 8
 # A child sees no secret of ours: not the database's address, no provider's key.
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "SSL_CERT_FILE", "TZ")
+_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "SSL_CERT_FILE",
+    "TZ",
+    "TESSDATA_PREFIX",
+)
 
 
 class _ZygoteGone(Exception):
@@ -65,7 +76,8 @@ class SandboxedParser:
     and starts again when it has been killed. Use as an async context manager, in one event loop.
     """
 
-    def __init__(self, *, max_concurrency: int = 2) -> None:
+    def __init__(self, *, max_concurrency: int = 2, ocr: Ocr | None = None) -> None:
+        self._ocr = ocr or Ocr()
         self._slots = asyncio.Semaphore(max_concurrency)
         self._zygote: _Zygote | None = None
         self._starting = asyncio.Lock()
@@ -95,23 +107,38 @@ class SandboxedParser:
             await _end(zygote)
 
     async def parse(
-        self, path: Path, *, filename: str, content_type: str | None, limits: ParseLimits
+        self,
+        path: Path,
+        *,
+        filename: str,
+        content_type: str | None,
+        limits: ParseLimits,
+        passwords: tuple[str, ...] = (),
     ) -> ParsedDocument:
         """Return the parsed document; see the port. A cancelled call kills its process.
 
-        `content_type` is what the uploader claims; only the bytes count.
+        `content_type` is what the uploader claims; only the bytes count. Limits hold for each process: one reads the
+        document, and one more each page that is a picture.
         """
         del content_type
-        payload = await self._ask([path], {"filename": filename[-_LONGEST_FILENAME:]}, limits)
+        asked = {"filename": filename[-_LONGEST_FILENAME:], "passwords": list(passwords)}
+        payload = await self._ask([path], asked, limits)
         is_large = len(payload) > _DECODE_IN_THREAD_BYTES
-        document = await asyncio.to_thread(decode, payload) if is_large else decode(payload)
+        document, unread = await asyncio.to_thread(decode_unread, payload) if is_large else decode_unread(payload)
         zygote = self._zygote
         if document.content_type in OFFICE and zygote is not None and not zygote.has_office_library:
             # The child imported it alone (0.3 s); from now on it is inherited. Who never needs it saves 30 MB.
             zygote.has_office_library = True
             with suppress(_ZygoteGone):
                 await _send(zygote, {"preload": "xberg"}, [])
-        return document
+        if not unread:
+            return document
+
+        def ask(page: Unread) -> Awaitable[bytes]:
+            what = {"recognise": page.inner, "members": page.members, "languages": self._ocr.languages}
+            return self._ask([path], asked | what, limits)
+
+        return await recognised(document, unread, ask, self._ocr, limits)
 
     async def parse_many(
         self, files: Sequence[ParseRequest], *, limits: ParseLimits
@@ -136,7 +163,13 @@ class SandboxedParser:
 
         async def alone(one: ParseRequest) -> ParsedDocument | ParseFailed:
             try:
-                return await self.parse(one.path, filename=one.filename, content_type=one.content_type, limits=limits)
+                return await self.parse(
+                    one.path,
+                    filename=one.filename,
+                    content_type=one.content_type,
+                    limits=limits,
+                    passwords=one.passwords,
+                )
             except ParseFailed as error:
                 return error
 
