@@ -1,6 +1,6 @@
 """Builds every object. The only place that knows engines; everything else gets its collaborators handed in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,17 @@ from ragecho.ports.embedder import Embedder
 from ragecho.ports.generator import Generator
 from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.reranker import Reranker
+from ragecho.ports.sealer import SealBrokenError, Sealer
 from ragecho.ports.token_verifier import TokenVerifier
 
 if TYPE_CHECKING:
     from ragecho.ask.flow import AskFlow
     from ragecho.identity.api import IdentityServices
+    from ragecho.identity.vault import Vault
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.index_repair import Index
     from ragecho.ingest.service import Uploads
+    from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
     from ragecho.ingest.sources.work import SourceWork
     from ragecho.library.search import PassageSearch
@@ -133,8 +136,9 @@ def build_blobs(settings: Settings) -> BlobStore:
 
 def build_embedder(settings: Settings) -> Embedder:
     """Return the configured embedder; its weights are loaded at first use. Raises `ConfigurationError`."""
-    from ragecho.engines.models.catalogue import Role, model_spec
+    from ragecho.engines.models.catalogue import Role
     from ragecho.engines.models.embedder import OnnxEmbedder
+    from ragecho.engines.models.local import known_model
 
     spec = model_spec(settings.embedder, Role.EMBEDDER)
     return OnnxEmbedder(spec, settings.model_dir, threads=settings.model_threads)
@@ -179,6 +183,37 @@ def build_answer_generators(settings: Settings) -> list[Generator]:
     ]
 
 
+class VaultSealer:
+    """The installation's vault as ingestion sees it; opened at first use, which few workers ever come to."""
+
+    def __init__(self, opened: "Callable[[], Vault]") -> None:
+        self._opened = opened
+
+    def seal(self, plaintext: str, *, purpose: str) -> str:
+        """Return the encrypted form."""
+        return self._opened().encrypt(plaintext, purpose=purpose)
+
+    def open(self, sealed: str, *, purpose: str) -> str:
+        """Return what was sealed. Raises `SealBrokenError`."""
+        from ragecho.identity.vault import VaultError
+
+        try:
+            return self._opened().decrypt(sealed, purpose=purpose).decode()
+        except VaultError as error:
+            raise SealBrokenError(str(error)) from None
+
+
+def build_uploads(
+    database: Database, blobs: BlobStore, ingest: "IngestSettings", sealer: Sealer | None = None
+) -> "Uploads":
+    """Return what takes files in, within the installation's limits."""
+    from ragecho.ingest.allowance import Allowance
+    from ragecho.ingest.service import Uploads
+
+    allowance = Allowance(ingest.max_workspace_documents, ingest.max_workspace_bytes, ingest.max_waiting_documents)
+    return Uploads(database, blobs, max_file_bytes=ingest.max_file_bytes, allowance=allowance, sealer=sealer)
+
+
 def build_services(settings: Settings) -> Services:
     """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
     from ragecho.ask.flow import AskFlow
@@ -187,7 +222,6 @@ def build_services(settings: Settings) -> Services:
     from ragecho.identity.settings import audience_of, issuer_of
     from ragecho.identity.verifier import AccessTokenVerifier
     from ragecho.ingest.index_repair import Index
-    from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
     from ragecho.ingest.sources.intake import Intake
@@ -198,7 +232,7 @@ def build_services(settings: Settings) -> Services:
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
     search = PassageSearch(database, embedder)
     identity = build_identity(settings)
-    uploads = Uploads(database, blobs, max_file_bytes=IngestSettings().max_file_bytes)
+    uploads = build_uploads(database, blobs, IngestSettings(), VaultSealer(lambda: identity.vault))
     return Services(
         settings=settings,
         database=database,

@@ -15,6 +15,7 @@ from ragecho.ingest.index_repair import Index
 from ragecho.ingest.service import Uploads
 from ragecho.kernel.ids import DocumentId
 from ragecho.platform.database import Database
+from ragecho.platform.jobs import store_overview as overview
 from ragecho.platform.jobs import store as jobs
 
 pytestmark = pytest.mark.anyio
@@ -118,5 +119,5 @@ async def test_a_rebuild_queues_documents_whose_pieces_are_missing(place: Place)
     repaired = await place.index.rebuild(place.caller)
     assert repaired.documents == 1
     async with place.database.transaction(place.caller) as session:
-        queued, _ = await jobs.list_jobs(session, place.caller, statuses=["queued"], limit=5, offset=0)
+        queued, _ = await overview.list_jobs(session, place.caller, statuses=["queued"], limit=5, offset=0)
     assert [job.document_id for job in queued] == [place.document_id]

@@ -1,31 +1,41 @@
-"""Routes of uploads and jobs."""
+"""Routes that take documents in."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Header, UploadFile
 from pydantic import ValidationError
 
-from ragecho.ingest.schemas import AcceptedDocument, AcceptedDocuments, JobOut, QueuedDocuments
-from ragecho.ingest.service import Accepted, Labels, Uploads
+from ragecho.ingest.model import Handling, Incoming, Labels
+from ragecho.ingest.schemas import AcceptedDocument, AcceptedDocuments, QueuedDocuments, ReindexIn
+from ragecho.ingest.service import Uploads
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Access, Caller
-from ragecho.kernel.errors import Conflict, InvalidInput, NotFound
-from ragecho.kernel.ids import DocumentId, JobId
-from ragecho.library import writing as library
+from ragecho.kernel.errors import InvalidInput
+from ragecho.kernel.ids import DocumentId
 from ragecho.library.model import NamedReaders
 from ragecho.library.schemas import ReadersIn
-from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
-from ragecho.platform.http.pages import Page, PageParams, Paging
 from ragecho.platform.http.permissions import requires
-from ragecho.platform.jobs import store as jobs
-from ragecho.platform.jobs.model import OPEN_STATUSES
+from ragecho.platform.jobs.model import Priority
 
 PIECE_BYTES = 1024 * 1024
-JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "dead"]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="A name of your own for this request. Repeating it within 24 hours gets the first answer instead of"
+        " uploading again.",
+    ),
+]
+Password = Annotated[
+    str | None,
+    Form(max_length=1024, description="Opens encrypted files. Kept encrypted until they are read, and then forgotten."),
+]
 
 
 def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_files: int) -> APIRouter:
@@ -45,26 +55,30 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
             str | None,
             Form(description='People and groups who may read it besides: `{"users": [ids], "groups": [ids]}`.'),
         ] = None,
+        priority: Annotated[
+            Priority, Form(description="Before or after other documents of the same workspace.")
+        ] = Priority.NORMAL,
+        batch: Annotated[UUID | None, Form(description="Counts several requests as one upload.")] = None,
+        password: Password = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> AcceptedDocuments:
-        """Take files in and process them in the background."""
+        """Take files in, all of them or none, and process them in the background."""
         if len(files) > max_files:
-            raise InvalidInput(f"One request carries at most {max_files} files.")
-        labels = Labels(access, _tags(tags), _metadata(metadata), _readers(readers))
-        accepted: list[Accepted] = []
-        for file in files:
-            accepted.append(
-                await uploads.accept(
-                    caller,
-                    _pieces(file),
-                    filename=file.filename or "",
-                    content_type=file.content_type,
-                    labels=labels,
-                )
-            )
-        return AcceptedDocuments(documents=[AcceptedDocument.of(one) for one in accepted])
+            raise InvalidInput(f"One request carries at most {max_files} files.", max_files=max_files)
+        labels = Labels(access, split_tags(tags), parsed_metadata(metadata), parsed_readers(readers))
+        handling = Handling(priority, password, batch, idempotency_key)
+        return AcceptedDocuments.of(
+            await uploads.accept_all(caller, [_incoming(file) for file in files], labels=labels, handling=handling)
+        )
 
     @router.put("/{document_id}/content", status_code=202)
-    async def replace_document(caller: Writing, document_id: UUID, file: UploadFile) -> AcceptedDocument:
+    async def replace_document(
+        caller: Writing,
+        document_id: UUID,
+        file: UploadFile,
+        priority: Annotated[Priority, Form()] = Priority.NORMAL,
+        password: Password = None,
+    ) -> AcceptedDocument:
         """Upload a new version; the present one answers until the new one is ready."""
         replaced = await uploads.replace(
             caller,
@@ -72,6 +86,7 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
             _pieces(file),
             filename=file.filename or "",
             content_type=file.content_type,
+            handling=Handling(priority, password),
         )
         return AcceptedDocument.of(replaced)
 
@@ -81,91 +96,32 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         return QueuedDocuments(queued=await uploads.reindex_all(caller))
 
     @router.post("/{document_id}/reindex", status_code=202)
-    async def reindex_document(caller: Writing, document_id: UUID) -> AcceptedDocument:
+    async def reindex_document(caller: Writing, document_id: UUID, body: ReindexIn | None = None) -> AcceptedDocument:
         """Process a document again from its original bytes."""
-        return AcceptedDocument.of(await uploads.reindex(caller, DocumentId(document_id)))
+        wanted = body or ReindexIn()
+        handling = Handling(wanted.priority, wanted.password)
+        return AcceptedDocument.of(await uploads.reindex(caller, DocumentId(document_id), handling))
 
     return router
 
 
-def build_jobs_router(database: Database, authenticate: Authenticate) -> APIRouter:
-    """Return the routes of background work."""
-    router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
-    Reading = Annotated[Caller, requires(authenticate, Permission.JOBS_READ)]
-    Changing = Annotated[Caller, requires(authenticate, Permission.JOBS_WRITE)]
-
-    async def listed(caller: Caller, statuses: list[str] | None, paging: Paging) -> Page[JobOut]:
-        caller.require(Permission.JOBS_READ)
-        async with database.transaction(caller) as session:
-            items, total = await jobs.list_jobs(
-                session, caller, statuses=statuses, limit=paging.limit, offset=paging.offset
-            )
-        return Page.of(map(JobOut.of, items), total=total, paging=paging)
-
-    @router.get("")
-    async def list_jobs(caller: Reading, paging: PageParams, status: JobStatus | None = None) -> Page[JobOut]:
-        """List jobs, newest first."""
-        return await listed(caller, [status] if status else None, paging)
-
-    @router.get("/dead")
-    async def list_dead_jobs(caller: Reading, paging: PageParams) -> Page[JobOut]:
-        """List jobs that were tried as often as allowed and never ended."""
-        return await listed(caller, ["dead"], paging)
-
-    @router.get("/{job_id}")
-    async def get_job(caller: Reading, job_id: UUID) -> JobOut:
-        """Return one job."""
-        async with database.transaction(caller) as session:
-            job = await jobs.get(session, caller, JobId(job_id))
-        if job is None:
-            raise NotFound("There is no such job.")
-        return JobOut.of(job)
-
-    @router.post("/{job_id}/retry")
-    async def retry_job(caller: Changing, job_id: UUID) -> JobOut:
-        """Try a job that ended without success once more, from the start."""
-        async with database.transaction(caller) as session:
-            job = await jobs.get(session, caller, JobId(job_id), for_update=True)
-            if job is None:
-                raise NotFound("There is no such job.")
-            if job.status not in ("failed", "dead", "cancelled"):
-                raise Conflict(f"Only a job that ended without success can be retried; this one is {job.status}.")
-            await jobs.reopen(session, caller, job.id)
-            if job.document_id is not None:
-                await library.set_status(session, caller, job.document_id, status="queued", progress=0.0, error=None)
-            await jobs.deliver(session, caller, job.id)
-            after = await jobs.get(session, caller, job.id)
-        return JobOut.of(after or job)
-
-    @router.post("/{job_id}/cancel")
-    async def cancel_job(caller: Changing, job_id: UUID) -> JobOut:
-        """Stop a job; its document is marked as failed unless an earlier version answers."""
-        async with database.transaction(caller) as session:
-            job = await jobs.get(session, caller, JobId(job_id), for_update=True)
-            if job is None:
-                raise NotFound("There is no such job.")
-            if job.status not in OPEN_STATUSES:
-                raise Conflict(f"This job has ended already: it is {job.status}.")
-            error = {"code": "cancelled", "message": "Processing was cancelled. Retry the job to process the document."}
-            await jobs.finish(session, caller, job.id, status="cancelled", error=error)
-            if job.document_id is not None:
-                await library.set_status(session, caller, job.document_id, status="failed", progress=0.0, error=error)
-            after = await jobs.get(session, caller, job.id)
-        return JobOut.of(after or job)
-
-    return router
+def _incoming(file: UploadFile) -> Incoming:
+    return Incoming(file.filename or "", file.content_type, lambda: _pieces(file))
 
 
 async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
+    await file.seek(0)
     while piece := await file.read(PIECE_BYTES):
         yield piece
 
 
-def _tags(values: list[str] | None) -> tuple[str, ...]:
+def split_tags(values: list[str] | None) -> tuple[str, ...]:
+    """Return the tags of a form: repeated fields, each comma separated."""
     return tuple(tag.strip() for value in values or () for tag in value.split(",") if tag.strip())
 
 
-def _readers(value: str | None) -> NamedReaders:
+def parsed_readers(value: str | None) -> NamedReaders:
+    """Return the readers of a form's JSON. Raises `InvalidInput`."""
     if not value:
         return NamedReaders()
     try:
@@ -174,7 +130,8 @@ def _readers(value: str | None) -> NamedReaders:
         raise InvalidInput('\'readers\' must be a JSON object like {"users": [ids], "groups": [ids]}.') from error
 
 
-def _metadata(value: str | None) -> dict[str, object]:
+def parsed_metadata(value: str | None) -> dict[str, object]:
+    """Return the metadata of a form's JSON. Raises `InvalidInput`."""
     if not value:
         return {}
     try:

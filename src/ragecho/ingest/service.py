@@ -1,86 +1,115 @@
-"""Accept uploads: bytes are durable and the job is queued before the answer is sent."""
+"""Accept uploads: bytes are durable and jobs are queued before the answer is sent; of one request all files, or none."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
+from uuid import UUID
 
+import orjson
+
+from ragecho.ingest import store
+from ragecho.ingest.allowance import Allowance, Room
+from ragecho.ingest.model import PASSWORD_PURPOSE, Accepted, AcceptedUpload, Handling, Incoming, Labels
 from ragecho.kernel.caller import Access, Caller, readers_of
-from ragecho.kernel.errors import InvalidInput
+from ragecho.kernel.errors import IdempotencyInProgress, IdempotencyMismatch, InvalidInput, TooLarge, Unavailable
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
 from ragecho.library import writing as library
-from ragecho.library.model import DocumentFilter, NamedReaders, Version
+from ragecho.library.model import DocumentFilter, Version
 from ragecho.library.service import checked_metadata, checked_tags, get_document
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.ports.blobs import BlobStore, StoredBlob
+from ragecho.ports.sealer import Sealer
 from ragecho.tenancy import grants
+
+__all__ = [
+    "INGEST_JOB",
+    "Accepted",
+    "AcceptedUpload",
+    "Handling",
+    "Incoming",
+    "Labels",
+    "Uploads",
+    "checked_filename",
+    "once",
+]
 
 INGEST_JOB = "ingest_document"
 MAX_FILENAME = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What an uploader says about a document."""
-
-    access: Access = Access.WORKSPACE
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
-    named: NamedReaders = field(default_factory=NamedReaders)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of one uploaded file. `duplicate_of` names the document that already holds these bytes."""
-
-    id: DocumentId
-    filename: str
-    status: str
-    job_id: JobId | None
-    duplicate_of: DocumentId | None
+MAX_PASSWORD = 1024
 
 
 class Uploads:
     """Takes files in."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, max_file_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        max_file_bytes: int,
+        allowance: Allowance | None = None,
+        sealer: Sealer | None = None,
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._max_file_bytes = max_file_bytes
+        self._room = Room(allowance or Allowance())
+        self._sealer = sealer
+
+    @property
+    def max_file_bytes(self) -> int:
+        """The largest file that is accepted."""
+        return self._max_file_bytes
+
+    async def accept_all(
+        self, caller: Caller, files: Sequence[Incoming], *, labels: Labels, handling: Handling | None = None
+    ) -> AcceptedUpload:
+        """Store the files and queue their processing, all of them in one transaction or none.
+
+        The same bytes again lead to the document that holds them. A repetition with the same idempotency key within 24 hours
+        gets the answer of the first. Raises `InvalidInput` (also `IdempotencyMismatch` and `WorkspaceFull`), `NotFound` for
+        readers who are not of the organisation, `TooLarge` with the file's name, `IdempotencyInProgress`, `RateLimited`.
+        """
+        handling = handling or Handling()
+        tags, metadata = checked_tags(labels.tags), checked_metadata(labels.metadata)
+        named = [(checked_filename(file.filename), file) for file in files]
+        sealed = self.seal(handling.password)
+        blobs = [await self._put(caller, name, file) for name, file in named]
+        key, fingerprint = _fingerprints(handling, labels, named, blobs)
+        batch_id = handling.batch_id or uuid7()
+        async with self._database.transaction(caller) as session:
+            if key is not None:
+                known = await _known_answer(session, caller, key, fingerprint)
+                if known is not None:
+                    return known
+            known_documents = await self._hold_contents(session, caller, named, blobs)
+            fresh = {blob.sha256: blob.size_bytes for blob in blobs if known_documents[blob.sha256] is None}
+            await self._room.take(session, caller, documents=len(fresh), size_bytes=sum(fresh.values()))
+            granted = await _granted(caller, session, labels)
+            accepted: list[Accepted] = []
+            for (name, file), blob in zip(named, blobs, strict=True):
+                same = known_documents[blob.sha256]
+                if same is not None:
+                    accepted.append(Accepted(same[0], name, same[1], None, same[0]))
+                    continue
+                version = _version(DocumentId(uuid7()), 1, name, file.content_type, blob)
+                await self._insert(session, caller, version, replace(labels, tags=tags, metadata=metadata), granted)
+                job_id = await _enqueue(session, caller, version, handling, batch_id=batch_id, sealed=sealed)
+                accepted.append(Accepted(version.document_id, name, "queued", job_id, None))
+                known_documents[blob.sha256] = (version.document_id, "queued")
+            answer = AcceptedUpload(batch_id, tuple(accepted))
+            if key is not None:
+                await store.keep_answer(session, caller, key, fingerprint, asdict(answer))
+        return answer
 
     async def accept(
         self, caller: Caller, content: AsyncIterator[bytes], *, filename: str, content_type: str | None, labels: Labels
     ) -> Accepted:
-        """Store the bytes and queue their processing; the same bytes again lead to the document that holds them.
-
-        Raises `InvalidInput` for labels that are not acceptable, `NotFound` for readers who are not of the organisation, and
-        `TooLarge` for a file over the limit.
-        """
-        tags, metadata, name = checked_tags(labels.tags), checked_metadata(labels.metadata), checked_filename(filename)
-        blob = await self._blobs.put(caller.workspace_id, content, max_bytes=self._max_file_bytes)
-        async with self._database.transaction(caller) as session:
-            # Two uploads of the same bytes at once: the second one waits here and finds the first.
-            await library.lock_content(session, caller, blob.sha256)
-            same = await library.find_same_content(session, caller, blob.sha256)
-            if same is not None:
-                return Accepted(same.id, name, same.status, None, same.id)
-            version = _version(DocumentId(uuid7()), 1, name, content_type, blob)
-            granted = await _granted(caller, session, labels)
-            await library.insert_document(
-                session,
-                caller,
-                version.document_id,
-                version=version,
-                tags=tags,
-                metadata=metadata,
-                access=labels.access,
-                owner_id=caller.user_id,
-                readers=readers_of(labels.access, owner_id=caller.user_id, granted=granted),
-            )
-            if granted:
-                await library.replace_grants(session, caller, version.document_id, granted)
-            job_id = await _enqueue(session, caller, version)
-        return Accepted(version.document_id, name, "queued", job_id, None)
+        """Take in one file; as `accept_all`."""
+        file = Incoming(filename, content_type, once(content))
+        return (await self.accept_all(caller, [file], labels=labels)).documents[0]
 
     async def replace(
         self,
@@ -90,13 +119,17 @@ class Uploads:
         *,
         filename: str,
         content_type: str | None,
+        handling: Handling | None = None,
     ) -> Accepted:
-        """Upload a new version; the present one answers until the new one is ready. Raises `NotFound` and as `accept`."""
-        name = checked_filename(filename)
+        """Upload a new version; the present one answers until the new one is ready. Raises `NotFound` and as `accept_all`."""
+        handling = handling or Handling()
+        name, file = checked_filename(filename), Incoming(filename, content_type, once(content))
+        sealed = self.seal(handling.password)
         async with self._database.transaction(caller) as session:
             await get_document(caller, session, document_id)
-        blob = await self._blobs.put(caller.workspace_id, content, max_bytes=self._max_file_bytes)
+        blob = await self._put(caller, name, file)
         async with self._database.transaction(caller) as session:
+            await self._hold_content(session, caller, blob.sha256, name, file)
             document = await get_document(caller, session, document_id, for_update=True)
             if document.sha256 == blob.sha256 and document.status == "ready":
                 return Accepted(document_id, name, document.status, None, document_id)
@@ -105,18 +138,20 @@ class Uploads:
             await jobs.cancel_of_document(session, caller, document_id)
             await library.insert_version(session, caller, version)
             await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
-            job_id = await _enqueue(session, caller, version)
+            job_id = await _enqueue(session, caller, version, handling, sealed=sealed)
         return Accepted(document_id, name, "queued", job_id, None)
 
-    async def reindex(self, caller: Caller, document_id: DocumentId) -> Accepted:
+    async def reindex(self, caller: Caller, document_id: DocumentId, handling: Handling | None = None) -> Accepted:
         """Process the newest version again from its original bytes. Raises `NotFound`."""
+        handling = handling or Handling()
+        sealed = self.seal(handling.password)
         async with self._database.transaction(caller) as session:
             document = await get_document(caller, session, document_id, for_update=True)
             latest = await library.latest_version(session, caller, document_id)
             await jobs.cancel_of_document(session, caller, document_id)
             await library.forget_parsed(session, caller, latest.id)
             await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
-            job_id = await _enqueue(session, caller, latest)
+            job_id = await _enqueue(session, caller, latest, handling, sealed=sealed)
         return Accepted(document_id, document.filename, "queued", job_id, None)
 
     async def redeliver(self, caller: Caller, job_ids: Sequence[JobId]) -> None:
@@ -140,6 +175,73 @@ class Uploads:
             queued += len(page)
             offset += len(page)
 
+    def seal(self, password: str | None) -> str | None:
+        """Return the password of a file as it may be stored. Raises `InvalidInput`."""
+        if not password:
+            return None
+        if len(password) > MAX_PASSWORD:
+            raise InvalidInput(f"A password has at most {MAX_PASSWORD} characters.")
+        if self._sealer is None:
+            raise InvalidInput("Passwords of files cannot be kept safely here.")
+        return self._sealer.seal(password, purpose=PASSWORD_PURPOSE)
+
+    async def _put(self, caller: Caller, name: str, file: Incoming) -> StoredBlob:
+        try:
+            return await self._blobs.put(caller.workspace_id, file.content(), max_bytes=self._max_file_bytes)
+        except TooLarge as error:
+            facts = {"max_bytes": self._max_file_bytes, "filename": name}
+            raise TooLarge(f"'{name}': the file is larger than {self._max_file_bytes} bytes.", **facts) from error
+
+    async def _hold_contents(
+        self, session: Session, caller: Caller, named: Sequence[tuple[str, Incoming]], blobs: Sequence[StoredBlob]
+    ) -> dict[str, tuple[DocumentId, str] | None]:
+        """Lock the bytes of all files, in one order for everybody, and return the documents that hold them already."""
+        by_digest = {blob.sha256: one for one, blob in zip(named, blobs, strict=True)}
+        found: dict[str, tuple[DocumentId, str] | None] = {}
+        for sha256, (name, file) in sorted(by_digest.items()):
+            await self._hold_content(session, caller, sha256, name, file)
+            same = await library.find_same_content(session, caller, sha256)
+            found[sha256] = (same.id, same.status) if same is not None else None
+        return found
+
+    async def _insert(
+        self, session: Session, caller: Caller, version: Version, labels: Labels, granted: set[str]
+    ) -> None:
+        await library.insert_document(
+            session,
+            caller,
+            version.document_id,
+            version=version,
+            tags=labels.tags,
+            metadata=labels.metadata,
+            access=labels.access,
+            owner_id=caller.user_id,
+            readers=readers_of(labels.access, owner_id=caller.user_id, granted=granted),
+        )
+        if granted:
+            await library.replace_grants(session, caller, version.document_id, granted)
+
+    async def _hold_content(self, session: Session, caller: Caller, sha256: str, name: str, file: Incoming) -> None:
+        """Lock the bytes for this transaction and see that they are there: a deletion may have removed them since `_put`.
+
+        Two uploads of the same bytes at once: the second one waits here and finds the first.
+        """
+        await library.lock_content(session, caller, sha256)
+        if not await self._blobs.exists(caller.workspace_id, sha256):
+            await self._put(caller, name, file)
+
+
+def once(content: AsyncIterator[bytes]) -> Callable[[], AsyncIterator[bytes]]:
+    """Return the content as `Incoming` has it, of a stream that cannot be read again. The second call raises `Unavailable`."""
+    left = [content]
+
+    def take() -> AsyncIterator[bytes]:
+        if not left:
+            raise Unavailable("The same bytes were deleted at the same moment; send them again.", retry_after_seconds=1)
+        return left.pop()
+
+    return take
+
 
 def checked_filename(filename: str) -> str:
     """Return the name as text to store and show; it never names a file on disk. Raises `InvalidInput`."""
@@ -148,6 +250,50 @@ def checked_filename(filename: str) -> str:
     if len(name) > MAX_FILENAME:
         raise InvalidInput(f"A file name has at most {MAX_FILENAME} characters.")
     return name or "unnamed"
+
+
+def _fingerprints(
+    handling: Handling, labels: Labels, named: Sequence[tuple[str, Incoming]], blobs: Sequence[StoredBlob]
+) -> tuple[bytes | None, bytes]:
+    """Return the digest of the idempotency key, and that of all that the request asks for."""
+    if handling.idempotency_key is None:
+        return None, b""
+    asked = {
+        "files": [[name, file.content_type, blob.sha256] for (name, file), blob in zip(named, blobs, strict=True)],
+        "labels": [str(labels.access), labels.tags, labels.metadata, asdict(labels.named)],
+        "handling": [str(handling.priority), handling.batch_id],
+    }
+    fingerprint = hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(handling.idempotency_key.encode()).digest(), fingerprint
+
+
+async def _known_answer(session: Session, caller: Caller, key: bytes, fingerprint: bytes) -> AcceptedUpload | None:
+    if not await store.try_lock_key(session, caller, key):
+        raise IdempotencyInProgress(
+            "A request with this Idempotency-Key is being answered. Repeat it in a moment.", retry_after_seconds=1
+        )
+    known = await store.find_answer(session, caller, key)
+    if known is None:
+        return None
+    if known[0] != fingerprint:
+        raise IdempotencyMismatch(
+            "This Idempotency-Key was used for another request. Take a new key for a new request."
+        )
+    return _answer_of(known[1])
+
+
+def _answer_of(stored: dict[str, Any]) -> AcceptedUpload:
+    def accepted(one: dict[str, Any]) -> Accepted:
+        job, same = one["job_id"], one["duplicate_of"]
+        return Accepted(
+            DocumentId(UUID(one["id"])),
+            one["filename"],
+            one["status"],
+            JobId(UUID(job)) if job else None,
+            DocumentId(UUID(same)) if same else None,
+        )
+
+    return AcceptedUpload(UUID(stored["batch_id"]), tuple(map(accepted, stored["documents"])))
 
 
 def _version(
@@ -165,7 +311,15 @@ async def _granted(caller: Caller, session: Session, labels: Labels) -> set[str]
     return granted
 
 
-async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:
+async def _enqueue(
+    session: Session,
+    caller: Caller,
+    version: Version,
+    handling: Handling,
+    *,
+    batch_id: UUID | None = None,
+    sealed: str | None = None,
+) -> JobId:
     return await jobs.enqueue(
         session,
         caller,
@@ -173,4 +327,7 @@ async def _enqueue(session: Session, caller: Caller, version: Version) -> JobId:
         document_id=version.document_id,
         version_id=version.id,
         size=version.size_bytes,
+        priority=handling.priority,
+        batch_id=batch_id,
+        sealed=sealed,
     )

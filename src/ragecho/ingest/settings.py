@@ -16,6 +16,24 @@ class IngestSettings(BaseSettings):
     )
     chunk_overlap_tokens: int = Field(50, ge=0, le=512, description="How much neighbouring chunks share, in tokens.")
     max_file_bytes: int = Field(200 * 1024**2, ge=1024, description="Largest file that is accepted.")
+    max_workspace_documents: int = Field(
+        1_000_000,
+        ge=0,
+        description="Most documents of one workspace; 0 means any number. A workspace may have its own.",
+    )
+    max_workspace_bytes: int = Field(
+        0, ge=0, description="Most bytes of original files in one workspace; 0 means any number."
+    )
+    max_waiting_documents: int = Field(
+        100_000, ge=0, description="Most documents of one workspace that wait to be processed; 0 means any number."
+    )
+    upload_expiry_hours: float = Field(
+        24.0, gt=0, le=24 * 30, description="How long an upload in pieces may rest before it is removed."
+    )
+    max_open_uploads: int = Field(100, ge=1, description="Most unfinished uploads in pieces of one caller.")
+    retention_days: int = Field(
+        0, ge=0, le=36500, description="Delete documents this many days after their last upload; 0 keeps them."
+    )
     max_files_per_upload: int = Field(100, ge=1, description="Most files in one request.")
     max_pages: int = Field(10_000, ge=1, description="Most pages of one document.")
     max_characters: int = Field(20_000_000, ge=1000, description="Longest text of one document.")

@@ -20,6 +20,18 @@ class InvalidInput(EchoError):
     code = "invalid_input"
 
 
+class IdempotencyMismatch(InvalidInput):
+    """An `Idempotency-Key` was used before for another request."""
+
+    code = "idempotency_mismatch"
+
+
+class WorkspaceFull(InvalidInput):
+    """The workspace has as many documents, or as many bytes, as it may have; `facts` hold the limit."""
+
+    code = "workspace_full"
+
+
 class Unauthenticated(EchoError):
     """No credential, or one that does not count (unknown, expired, revoked)."""
 
@@ -57,6 +69,18 @@ class WorkspaceArchived(Conflict):
     """The workspace is archived: it can be read, and refuses every write until it is restored."""
 
     code = "workspace_archived"
+
+
+class IdempotencyInProgress(Conflict):
+    """A request with the same `Idempotency-Key` is being answered now; `facts['retry_after_seconds']` says when to ask again."""
+
+    code = "idempotency_in_progress"
+
+
+class OffsetConflict(Conflict):
+    """A piece of an upload does not begin where the last one ended; `facts["offset"]` is where that was."""
+
+    code = "offset_conflict"
 
 
 class LastOwner(Conflict):

@@ -347,11 +347,12 @@ async def list_contents(session: AsyncConnection, caller: Caller, document_id: D
 
 
 async def unreferenced_contents(session: AsyncConnection, caller: Caller, digests: Sequence[str]) -> set[str]:
-    """Return those of `digests` that no version in the workspace holds. For a caller that sees all."""
+    """Return those of `digests` that no version and no unfinished upload in the workspace holds. For a caller that sees all."""
     found = await session.execute(
         text(
             "select d from unnest(cast(:digests as text[])) d where not exists (select from document_versions v"
-            " where v.workspace_id = :workspace_id and v.sha256 = d)"
+            " where v.workspace_id = :workspace_id and v.sha256 = d) and not exists (select from upload_parts p"
+            " where p.workspace_id = :workspace_id and p.sha256 = d)"
         ),
         {"workspace_id": caller.workspace_id, "digests": list(digests)},
     )

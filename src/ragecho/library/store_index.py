@@ -188,9 +188,12 @@ async def copy_readers(session: AsyncConnection, caller: Caller) -> None:
 
 
 async def referenced_contents(session: AsyncConnection, caller: Caller) -> set[str]:
-    """Return the digests of all versions of the workspace."""
+    """Return the digests of all versions of the workspace, and of what unfinished uploads have sent."""
     found = await session.execute(
-        text(f"select distinct sha256 from document_versions where {_W}"), {"workspace_id": caller.workspace_id}
+        text(
+            f"select sha256 from document_versions where {_W} union select sha256 from upload_parts where {_W}"
+        ),
+        {"workspace_id": caller.workspace_id},
     )
     return set(found.scalars())
 

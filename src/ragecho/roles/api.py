@@ -15,17 +15,18 @@ from ragecho.identity.federation.api import build_identity_providers_router
 from ragecho.identity.scim.api import build_scim_tokens_router
 from ragecho.identity.scim.routes import build_scim_router
 from ragecho.identity.settings import base_url_of, issuer_of
-from ragecho.ingest.api import build_jobs_router, build_uploads_router
+from ragecho.ingest.api import build_uploads_router
 from ragecho.ingest.api_index import build_index_router
+from ragecho.ingest.api_jobs import build_jobs_router
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.sources.api import build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
 from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
-from ragecho.platform.jobs.store import count_by_status
+from ragecho.platform.jobs.store_overview import queue_depths
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
-from ragecho.platform.telemetry.metrics import set_jobs_now
+from ragecho.platform.telemetry.metrics import set_jobs_now, set_oldest_deliveries
 from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
 from ragecho.tenancy.api_domains import build_domains_router
@@ -40,7 +41,9 @@ def build_app(services: Services) -> FastAPI:
 
     async def refresh_job_gauges() -> None:
         async with services.database.anonymous() as session:
-            set_jobs_now(await count_by_status(session))
+            depths = await queue_depths(session)
+        set_jobs_now({(one.queue, one.status): one.jobs for one in depths})
+        set_oldest_deliveries({(one.queue, one.status): one.oldest_seconds for one in depths})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -29,7 +29,7 @@ from ragecho.library.model import Document, DocumentFilter
 from ragecho.library.search import SearchMode
 from ragecho.library.service import delete_document
 from ragecho.platform.embedded import EmbeddedPostgres
-from ragecho.platform.jobs import store as jobs
+from ragecho.platform.jobs import store_overview as jobs
 from ragecho.platform.jobs.model import OPEN_STATUSES
 from ragecho.platform.jobs.runner import JobRunner
 from ragecho.platform.settings import Settings

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import RowMapping, text
@@ -9,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, WorkspaceId, uuid7
-from ragecho.platform.jobs.model import OPEN_STATUSES, Job
+from ragecho.platform.jobs.model import OPEN_STATUSES, Job, Priority
 from ragecho.platform.telemetry import inject
 
 COLUMNS = (
     "id, organization_id, workspace_id, kind, document_id, version_id, status, stage, progress, attempts, max_attempts,"
-    " error, trace, created_at, started_at, finished_at, queue_job_id"
+    " error, trace, created_at, started_at, finished_at, queue_job_id, priority, batch_id, sealed"
 )
 TASK = "ragecho.run_job"
 
@@ -33,12 +34,37 @@ TAKE_TURN = """
       coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' order by q.priority desc, q.id limit 1), 0))"""
 ENQUEUE = text(f"""
     with taken as materialized (select {TAKE_TURN} as turn)
-    insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, turn, queue_job_id)
+    insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, priority, batch_id,
+                      sealed, turn, queue_job_id)
     select :workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb), :size,
-           taken.turn, {_DEFERRED.format(queue="cast(:queue as text)", turn="taken.turn")}
+           :priority, :batch_id, :sealed, taken.turn, {_DEFERRED.format(queue="cast(:queue as text)", turn="taken.turn")}
     from taken""")
 # Done several at a time: first attempts on little input. Others wait for nobody and delay nobody.
 SMALL_BYTES = 256 * 1024
+# A workspace's own order: where one of its jobs is delivered while a more urgent one waits, the two change places, deliveries
+# and turns. So priorities move nothing between workspaces.
+PREFER = text("""
+    with delivered as (
+      select j.id, j.kind, j.queue, j.priority, j.queue_job_id, j.turn from jobs j
+      join procrastinate_jobs q on q.id = j.queue_job_id and q.status = 'doing'
+      where j.workspace_id = :workspace_id and j.id = :id and j.status = 'queued' for update of j
+    ), urgent as (
+      select j.id, j.queue_job_id, j.turn from jobs j join delivered d on j.kind = d.kind and j.queue = d.queue
+      where j.workspace_id = :workspace_id and j.status = 'queued' and j.priority > d.priority
+      order by j.priority desc, j.created_at, j.id limit 1 for update of j skip locked
+    ), free as (
+      select u.* from procrastinate_jobs q join urgent u on u.queue_job_id = q.id
+      where q.status = 'todo' and q.scheduled_at <= now() for update of q skip locked
+    ), addressed as (
+      update procrastinate_jobs q
+      set args = jsonb_set(q.args, '{job_id}', to_jsonb(case when q.id = d.queue_job_id then f.id else d.id end))
+      from delivered d, free f where q.id in (d.queue_job_id, f.queue_job_id)
+    ), exchanged as (
+      update jobs j set queue_job_id = case when j.id = d.id then f.queue_job_id else d.queue_job_id end,
+        turn = case when j.id = d.id then f.turn else d.turn end
+      from delivered d, free f where j.workspace_id = :workspace_id and j.id in (d.id, f.id)
+    )
+    select id from free""")
 CLAIM = text(f"""
     with delivered as (
       select id, kind, queue_job_id, attempts = 0 and size <= :small as is_small from jobs
@@ -46,7 +72,7 @@ CLAIM = text(f"""
     ), waiting as (
       select j.queue_job_id from jobs j join delivered d on j.kind = d.kind and d.is_small
       where j.workspace_id = :workspace_id and j.status = 'queued' and j.attempts = 0 and j.size <= :small and j.id <> d.id
-      order by j.created_at, j.id limit :others for update of j skip locked
+      order by j.priority desc, j.created_at, j.id limit :others for update of j skip locked
     ), free as (
       select q.id from procrastinate_jobs q join waiting w on w.queue_job_id = q.id
       where q.status = 'todo' for update of q skip locked
@@ -77,6 +103,9 @@ async def enqueue(
     version_id: VersionId | None = None,
     queue: str = "ingest",
     size: int = 0,
+    priority: Priority = Priority.NORMAL,
+    batch_id: UUID | None = None,
+    sealed: str | None = None,
 ) -> JobId:
     """Create a job and hand it to the queue; workers see it when the transaction commits. `size` is in bytes of input."""
     job_id = JobId(uuid7())
@@ -92,6 +121,9 @@ async def enqueue(
             "version_id": version_id,
             "trace": orjson.dumps(inject()).decode(),
             "size": size,
+            "priority": priority.rank,
+            "batch_id": batch_id,
+            "sealed": sealed,
             "open": list(OPEN_STATUSES),
             "task": TASK,
             "args": _arguments(caller, job_id),
@@ -118,8 +150,11 @@ async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, de
 async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limit: int = 1) -> list[Job]:
     """Start an open job, one more attempt, and with a small one up to `limit` - 1 others of its kind and workspace.
 
-    The delivered job comes first. Empty when it is gone, cancelled or done: there is nothing to do then.
+    The delivered job comes first, or the more urgent one of its workspace that took its place. Empty when it is gone,
+    cancelled or done: there is nothing to do then.
     """
+    preferred = await session.execute(PREFER, {"workspace_id": caller.workspace_id, "id": job_id})
+    job_id = preferred.scalar_one_or_none() or job_id
     found = await session.execute(
         CLAIM,
         {
@@ -130,7 +165,7 @@ async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limi
             "others": limit - 1,
         },
     )
-    claimed = [_job(row) for row in found.mappings()]
+    claimed = [job_of(row) for row in found.mappings()]
     return sorted(claimed, key=lambda job: (job.id != job_id, job.id))
 
 
@@ -158,7 +193,7 @@ async def succeed(session: AsyncConnection, caller: Caller, job_ids: Sequence[Jo
     """End jobs that did what they were for."""
     await session.execute(
         text(
-            "update jobs set status = 'succeeded', error = null, progress = 1, finished_at = now()"
+            "update jobs set status = 'succeeded', error = null, progress = 1, finished_at = now(), sealed = null"
             " where workspace_id = :workspace_id and id = any (:ids)"
         ),
         {"workspace_id": caller.workspace_id, "ids": list(job_ids)},
@@ -202,7 +237,8 @@ async def finish(
         text(
             "update jobs set status = :status, error = cast(:error as jsonb),"
             " progress = case when :status = 'succeeded' then 1 else progress end,"
-            " finished_at = case when :status = any (:open) then null else now() end"
+            " finished_at = case when :status = any (:open) then null else now() end,"
+            " sealed = case when :status = any (:open) then sealed end"
             " where workspace_id = :workspace_id and id = :id"
         ),
         {
@@ -219,7 +255,7 @@ async def cancel_of_document(session: AsyncConnection, caller: Caller, document_
     """Cancel the open jobs of a document that a newer upload overtakes."""
     await session.execute(
         text(
-            "update jobs set status = 'cancelled', finished_at = now() where workspace_id = :workspace_id"
+            "update jobs set status = 'cancelled', finished_at = now(), sealed = null where workspace_id = :workspace_id"
             " and document_id = :document_id and status = any (:open)"
         ),
         {"workspace_id": caller.workspace_id, "document_id": document_id, "open": list(OPEN_STATUSES)},
@@ -236,28 +272,7 @@ async def get(session: AsyncConnection, caller: Caller, job_id: JobId, *, for_up
         {"workspace_id": caller.workspace_id, "id": job_id},
     )
     row = found.mappings().first()
-    return _job(row) if row else None
-
-
-async def list_jobs(
-    session: AsyncConnection, caller: Caller, *, statuses: Sequence[str] | None, limit: int, offset: int
-) -> tuple[list[Job], int]:
-    """Return one page of jobs, newest first, and how many there are."""
-    found = await session.execute(
-        text(
-            f"select {COLUMNS}, count(*) over () as total from jobs where workspace_id = :workspace_id"
-            " and (cast(:statuses as text[]) is null or status = any (:statuses))"
-            " order by created_at desc, id desc limit :limit offset :offset"
-        ),
-        {
-            "workspace_id": caller.workspace_id,
-            "statuses": list(statuses) if statuses else None,
-            "limit": limit,
-            "offset": offset,
-        },
-    )
-    rows = found.mappings().all()
-    return [_job(row) for row in rows], (rows[0]["total"] if rows else 0)
+    return job_of(row) if row else None
 
 
 async def reopen(session: AsyncConnection, caller: Caller, job_id: JobId) -> None:
@@ -326,13 +341,6 @@ async def recover_lost_deliveries(session: AsyncConnection, *, dead_after_second
     return int(found.scalar_one())
 
 
-async def count_by_status(session: AsyncConnection) -> dict[tuple[str, str], int]:
-    """Return how many deliveries stand in each queue and status, over all tenants: for the metrics."""
-    found = await session.execute(
-        text("select queue_name, status::text, count(*) from procrastinate_jobs group by queue_name, status")
-    )
-    return {(row[0], row[1]): row[2] for row in found}
-
-
-def _job(row: RowMapping) -> Job:
+def job_of(row: RowMapping) -> Job:
+    """Return the job of a row with `COLUMNS`."""
     return Job(**{name.strip(): row[name.strip()] for name in COLUMNS.split(",")})

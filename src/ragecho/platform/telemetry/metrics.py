@@ -48,6 +48,15 @@ JOBS = Counter("ragecho_jobs_total", "Jobs that ended in this process.", ("task"
 JOBS_NOW = Gauge(
     "ragecho_queue_jobs", "Jobs in the database by queue and status.", ("queue", "status"), registry=REGISTRY
 )
+QUEUE_OLDEST_SECONDS = Gauge(
+    "ragecho_queue_oldest_seconds",
+    "Age of the oldest delivery by queue and status.",
+    ("queue", "status"),
+    registry=REGISTRY,
+)
+MAINTENANCE = Counter(
+    "ragecho_maintenance_removed_total", "What maintenance in this process removed.", ("what",), registry=REGISTRY
+)
 MODEL_CALLS = Counter("ragecho_model_calls_total", "Calls of a generator.", ("model", "outcome"), registry=REGISTRY)
 MODEL_SECONDS = Histogram(
     "ragecho_model_call_seconds", "Time of a generator's whole answer.", ("model",), buckets=_SLOW, registry=REGISTRY
@@ -98,6 +107,18 @@ def set_jobs_now(counts: Mapping[tuple[str, str], int]) -> None:
     JOBS_NOW.clear()
     for (queue, status), number in counts.items():
         JOBS_NOW.labels(queue, status).set(number)
+
+
+def set_oldest_deliveries(ages: Mapping[tuple[str, str], float]) -> None:
+    """Set the ages of the queue's oldest deliveries from the database: (queue, status) to seconds."""
+    QUEUE_OLDEST_SECONDS.clear()
+    for (queue, status), seconds in ages.items():
+        QUEUE_OLDEST_SECONDS.labels(queue, status).set(seconds)
+
+
+def count_removed(what: str, number: int) -> None:
+    """Count what maintenance removed: documents, blobs, embeddings, uploads, idempotency_keys or jobs."""
+    MAINTENANCE.labels(what).inc(number)
 
 
 def observe_model_call(
