@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ragecho.engines.fakes import FakeEmbedder
-from ragecho.engines.models.catalogue import BGE_SMALL_EN
+from ragecho.engines.models.catalogue import BGE_SMALL_EN, MULTILINGUAL_E5_SMALL
 from ragecho.engines.models.embedder import OnnxEmbedder
 from ragecho.engines.models.store import default_model_dir, missing_files
 from ragecho.ports.embedder import Embedder
@@ -45,9 +45,18 @@ def onnx() -> Iterator[OnnxEmbedder]:
     made.close()
 
 
-@pytest.fixture(params=["onnx", "fake"])
+@pytest.fixture(scope="module")
+def multilingual() -> Iterator[OnnxEmbedder]:
+    if missing_files(default_model_dir(), MULTILINGUAL_E5_SMALL):
+        pytest.skip("multilingual-e5-small is not fetched: ragecho models fetch multilingual-e5-small")
+    made = OnnxEmbedder(MULTILINGUAL_E5_SMALL, default_model_dir(), threads=2)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["onnx", "multilingual", "fake"])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
-    return FakeEmbedder() if request.param == "fake" else request.getfixturevalue("onnx")
+    return FakeEmbedder() if request.param == "fake" else request.getfixturevalue(request.param)
 
 
 def passages(count: int) -> list[str]:
@@ -112,6 +121,14 @@ async def test_a_question_is_nearest_to_the_passage_that_answers_it(embedder: Em
     vectors = await embedder.embed_passages([passage for _, passage in RELATED])
     for index, (question, _) in enumerate(RELATED):
         assert int(np.argmax(vectors @ await embedder.embed_query(question))) == index
+
+
+@pytest.mark.parametrize("question", ["Wie wird die Pumpe gewartet?", "¿Cómo se mantiene la bomba?", "水泵如何维护？"])
+async def test_a_question_in_another_language_is_nearest_to_its_answer(
+    multilingual: OnnxEmbedder, question: str
+) -> None:
+    vectors = await multilingual.embed_passages([passage for _, passage in RELATED])
+    assert int(np.argmax(vectors @ await multilingual.embed_query(question))) == 1
 
 
 async def test_a_query_vector_cannot_be_spoilt_by_who_got_it_before(embedder: Embedder) -> None:

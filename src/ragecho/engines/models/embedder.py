@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -101,6 +102,19 @@ class OnnxEmbedder:
 
     def _embed(self, text: str) -> Vectors:
         states = self._model.run(self._model.encode(text))  # (tokens, dimensions); nothing is padded
-        pooled = states[0] if self._spec.pooling is Pooling.CLS else states.mean(axis=0)
+        # Fewer dimensions than the model has: a Matryoshka model keeps its meaning in the first ones.
+        pooled = _pool(states, self._spec.pooling)[: self._spec.dimensions]
         unit: Vectors = (pooled / np.linalg.norm(pooled)).astype(np.float32)
         return unit
+
+
+def _pool(states: Vectors, pooling: Pooling) -> Vectors:
+    match pooling:
+        case Pooling.CLS:
+            return cast("Vectors", states[0])
+        case Pooling.LAST:
+            return cast("Vectors", states[-1])
+        case Pooling.MEAN:
+            return states.mean(axis=0)
+        case Pooling.NONE:
+            return states

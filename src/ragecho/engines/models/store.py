@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ragecho.engines.models.catalogue import ModelFile, ModelSpec
+from ragecho.engines.models.catalogue import ModelFile, ModelSpec, Role
 from ragecho.kernel.errors import ConfigurationError
 
 _REVISION_CHARACTERS: Final = 16
@@ -17,16 +17,26 @@ def default_model_dir() -> Path:
 
     Read here a second time because set-up must be quick and the settings take longer to import than this takes to run.
     """
-    if found := os.environ.get(_DIR_VARIABLE):
+    if found := _configured(_DIR_VARIABLE):
         return Path(found)
-    if Path(".env").is_file():
-        from dotenv import dotenv_values
-
-        if found := dotenv_values(".env").get(_DIR_VARIABLE):
-            return Path(found)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ragecho")) / "models"
+
+
+def configured_name(role: Role) -> str | None:
+    """Return the name that RAGECHO_EMBEDDER or RAGECHO_RERANKER gives, None where the default is used."""
+    return _configured(f"RAGECHO_{role.upper()}")
+
+
+def _configured(variable: str) -> str | None:
+    if found := os.environ.get(variable):
+        return found
+    if not Path(".env").is_file():
+        return None
+    from dotenv import dotenv_values
+
+    return dotenv_values(".env").get(variable) or None
 
 
 def model_folder(model_dir: Path, spec: ModelSpec) -> Path:
