@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -59,12 +60,13 @@ class Services:
 
 def space_of(settings: Settings) -> EmbeddingSpace:
     """Return the space that the configured embedder and chunking make; loads no weights. Raises `ConfigurationError`."""
-    from ragecho.engines.models.catalogue import Role, model_spec
+    from ragecho.engines.models.catalogue import Role
+    from ragecho.engines.models.local import known_model
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.steps.chunk import CHUNKING_VERSION
     from ragecho.library.analysis import ANALYSIS_VERSION
 
-    spec = model_spec(settings.embedder, Role.EMBEDDER)
+    spec = known_model(settings.model_dir, settings.embedder, Role.EMBEDDER)
     ingest = IngestSettings()
     chunking = f"{CHUNKING_VERSION}:{ingest.chunk_tokens}/{ingest.chunk_overlap_tokens}:{ANALYSIS_VERSION}"
     identity = f"{spec.name}/{spec.revision}/{spec.dimensions}/{chunking}"
@@ -140,7 +142,7 @@ def build_embedder(settings: Settings) -> Embedder:
     from ragecho.engines.models.embedder import OnnxEmbedder
     from ragecho.engines.models.local import known_model
 
-    spec = model_spec(settings.embedder, Role.EMBEDDER)
+    spec = known_model(settings.model_dir, settings.embedder, Role.EMBEDDER)
     return OnnxEmbedder(spec, settings.model_dir, threads=settings.model_threads)
 
 
@@ -148,10 +150,11 @@ def build_reranker(settings: Settings) -> Reranker | None:
     """Return the configured reranker, or None for `none`. Raises `ConfigurationError`."""
     if settings.reranker == "none":
         return None
-    from ragecho.engines.models.catalogue import Role, model_spec
+    from ragecho.engines.models.catalogue import Role
+    from ragecho.engines.models.local import known_model
     from ragecho.engines.models.reranker import OnnxReranker
 
-    spec = model_spec(settings.reranker, Role.RERANKER)
+    spec = known_model(settings.model_dir, settings.reranker, Role.RERANKER)
     return OnnxReranker(spec, settings.model_dir, threads=settings.model_threads)
 
 
@@ -259,13 +262,16 @@ def build_services(settings: Settings) -> Services:
 async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "IngestFlow"]]:
     """Build what a worker needs and take it down again."""
     from ragecho.engines.language import StatisticalDetector
-    from ragecho.engines.parsing import SandboxedParser
+    from ragecho.engines.ocr.settings import OcrMode, OcrSettings
+    from ragecho.engines.parsing import Ocr, SandboxedParser
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.settings import IngestSettings
 
     ingest = IngestSettings()
     database = build_database(settings, role="worker")
-    async with SandboxedParser(max_concurrency=ingest.parser_processes) as parser:
+    recognition = OcrSettings()
+    ocr = Ocr(is_on=recognition.ocr is not OcrMode.OFF, languages=recognition.ocr_languages)
+    async with SandboxedParser(max_concurrency=ingest.parser_processes, ocr=ocr) as parser:
         try:
             yield (
                 database,
@@ -277,6 +283,7 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
                     StatisticalDetector(),
                     space=space_of(settings),
                     settings=ingest,
+                    sealer=VaultSealer(partial(open_vault, settings, IdentitySettings())),
                 ),
             )
         finally:

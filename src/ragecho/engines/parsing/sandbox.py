@@ -65,7 +65,7 @@ class _Zygote:
     channel: socket.socket
     ready: asyncio.Future[int]
     ended: dict[int, asyncio.Future[_Ended]] = field(default_factory=dict)
-    has_office_library: bool = False
+    preloaded: set[str] = field(default_factory=set)
     is_gone: bool = False
 
 
@@ -125,12 +125,8 @@ class SandboxedParser:
         payload = await self._ask([path], asked, limits)
         is_large = len(payload) > _DECODE_IN_THREAD_BYTES
         document, unread = await asyncio.to_thread(decode_unread, payload) if is_large else decode_unread(payload)
-        zygote = self._zygote
-        if document.content_type in OFFICE and zygote is not None and not zygote.has_office_library:
-            # The child imported it alone (0.3 s); from now on it is inherited. Who never needs it saves 30 MB.
-            zygote.has_office_library = True
-            with suppress(_ZygoteGone):
-                await _send(zygote, {"preload": "xberg"}, [])
+        if document.content_type in OFFICE:
+            await self._preload("office")
         if not unread:
             return document
 
@@ -138,7 +134,17 @@ class SandboxedParser:
             what = {"recognise": page.inner, "members": page.members, "languages": self._ocr.languages}
             return self._ask([path], asked | what, limits)
 
-        return await recognised(document, unread, ask, self._ocr, limits)
+        whole = await recognised(document, unread, ask, self._ocr, limits)
+        await self._preload("ocr")
+        return whole
+
+    async def _preload(self, what: str) -> None:
+        """Have the zygote import libraries that a child had to import alone (0.3 s). Who never needs them saves 30 MB."""
+        zygote = self._zygote
+        if zygote is not None and what not in zygote.preloaded:
+            zygote.preloaded.add(what)
+            with suppress(_ZygoteGone):
+                await _send(zygote, {"preload": what}, [])
 
     async def parse_many(
         self, files: Sequence[ParseRequest], *, limits: ParseLimits

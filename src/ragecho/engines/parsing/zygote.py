@@ -22,6 +22,7 @@ from ragecho.ports.parser import ParseLimits
 
 MESSAGE_BYTES = 64 * 1024
 _STDERR_BYTES = 4096
+_PRELOADED = {"office": ("xberg",), "ocr": ("tesserocr", "PIL.Image", "PIL.ImageOps", "PIL.TiffImagePlugin")}
 
 
 @dataclass(slots=True)
@@ -81,8 +82,9 @@ class _Zygote:
             self._fork(message, descriptors)
         elif "kill" in message:
             self._kill(message["kill"])
-        elif "preload" in message and message["preload"] == "xberg":
-            _preload("xberg")
+        elif "preload" in message:
+            for module in _PRELOADED[message["preload"]]:
+                _preload(module)
 
     def _fork(self, message: dict[str, Any], descriptors: list[int]) -> None:
         stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
