@@ -186,6 +186,13 @@ def build_answer_generators(settings: Settings) -> list[Generator]:
     ]
 
 
+def _open_vault(settings: Settings) -> "Vault":
+    from ragecho.identity.settings import IdentitySettings
+    from ragecho.identity.vault import open_vault
+
+    return open_vault(settings, IdentitySettings())
+
+
 class VaultSealer:
     """The installation's vault as ingestion sees it; opened at first use, which few workers ever come to."""
 
@@ -283,7 +290,7 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
                     StatisticalDetector(),
                     space=space_of(settings),
                     settings=ingest,
-                    sealer=VaultSealer(partial(open_vault, settings, IdentitySettings())),
+                    sealer=VaultSealer(partial(_open_vault, settings)),
                 ),
             )
         finally:

@@ -7,10 +7,11 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
+from ragecho.ingest.model import PASSWORD_PURPOSE
 from ragecho.ingest.progress import Progress
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.steps.analyse import analyse
@@ -32,6 +33,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder
 from ragecho.ports.language_detector import LanguageDetector
 from ragecho.ports.parser import Parser, ParseRequest
+from ragecho.ports.sealer import SealBrokenError, Sealer
 
 log = get_logger(__name__)
 
@@ -67,6 +69,7 @@ class IngestFlow:
         *,
         space: EmbeddingSpace,
         settings: IngestSettings,
+        sealer: Sealer | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -75,6 +78,7 @@ class IngestFlow:
         self._languages = languages
         self._space = space
         self._settings = settings
+        self._sealer = sealer
 
     async def run(self, caller: Caller, batch: Sequence[Job]) -> Mapping[JobId, Exception]:
         """Process the jobs' versions and end those that succeed; return why the others did not.
@@ -174,10 +178,22 @@ class IngestFlow:
                 except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
                     found[job.id] = error
                 else:
-                    requests[job.id] = ParseRequest(path, version.filename, version.content_type)
+                    passwords = self._passwords(job)
+                    requests[job.id] = ParseRequest(path, version.filename, version.content_type, passwords=passwords)
             with _stage("parsing"):
                 outcomes = await self._parser.parse_many(list(requests.values()), limits=self._settings.parse_limits())
         return found | dict(zip(requests, outcomes, strict=True))
+
+    def _passwords(self, job: Job) -> tuple[str, ...]:
+        """Return the password that came with the upload; without one, or where it cannot be opened, none."""
+        if job.sealed is None or self._sealer is None:
+            return ()
+        try:
+            return (self._sealer.open(job.sealed, purpose=PASSWORD_PURPOSE),)
+        except SealBrokenError:
+            # The document fails as one without a password does; this line says why to who runs the worker.
+            log.warning("ingest.password_not_readable", job_id=str(job.id), setting="RAGECHO_IDENTITY_SECRET")
+            return ()
 
     async def _keep(
         self, caller: Caller, unread: Sequence[tuple[Job, Version]], fresh: Mapping[JobId, ParsedDocument | Exception]
@@ -278,6 +294,8 @@ def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> 
                 title=work.parsed.title,
                 pages=len(work.parsed.pages) or None,
                 language=work.language,
+                authors=tuple(work.parsed.authors),
+                written_at=work.parsed.created,
             )
         )
         first = past
@@ -285,12 +303,4 @@ def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> 
 
 
 def _readable_by(version: IndexedVersion, document: Document) -> IndexedVersion:
-    return IndexedVersion(
-        version.document_id,
-        version.version_id,
-        document.readers,
-        version.chunks,
-        title=version.title,
-        pages=version.pages,
-        language=version.language,
-    )
+    return replace(version, readers=document.readers)

@@ -41,6 +41,9 @@ class Document:
     current_version_id: VersionId | None
     created_at: datetime
     updated_at: datetime
+    language: str | None = None
+    authors: tuple[str, ...] = ()
+    written_at: datetime | None = None
 
     @property
     def named_readers(self) -> NamedReaders:
@@ -141,3 +144,5 @@ class IndexedVersion:
     title: str | None = None
     pages: int | None = None
     language: str | None = None
+    authors: tuple[str, ...] = ()
+    written_at: datetime | None = None

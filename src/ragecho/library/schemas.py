@@ -63,6 +63,9 @@ class DocumentOut(BaseModel):
     version: int
     created_at: datetime
     updated_at: datetime
+    language: str | None = Field(description="ISO 639-1, recognised.")
+    authors: list[str] = Field(description="Who wrote it, as the file says.")
+    written_at: datetime | None = Field(description="When it was written, as the file says.")
 
     @classmethod
     def of(cls, document: Document, caller: Caller) -> Self:

@@ -229,14 +229,16 @@ async def relabel_chunks(
 FINISH_VERSIONS = text("""
     with done as (
       select * from unnest(cast(:document_ids as uuid[]), cast(:version_ids as uuid[]), cast(:titles as text[]),
-                           cast(:pages as int[]), cast(:chunks as int[]), cast(:languages as text[]))
-          as r (document_id, version_id, title, pages, chunks, language)
+                           cast(:pages as int[]), cast(:chunks as int[]), cast(:languages as text[]),
+                           cast(:authors as text[]), cast(:written as timestamptz[]))
+          as r (document_id, version_id, title, pages, chunks, language, authors, written_at)
     ), finished as (
       update document_versions v set ready_at = now() from done
       where v.workspace_id = :workspace_id and v.id = done.version_id
     )
     update documents d set status = 'ready', progress = 1, error = null, pages = done.pages, chunks = done.chunks,
-      title = coalesce(done.title, d.title), language = done.language, version = v.number, current_version_id = v.id, filename = v.filename,
+      title = coalesce(done.title, d.title), language = done.language,
+      authors = cast(done.authors as text[]), written_at = done.written_at, version = v.number, current_version_id = v.id, filename = v.filename,
       content_type = v.content_type, size_bytes = v.size_bytes, sha256 = v.sha256, updated_at = now()
     from done join document_versions v on v.workspace_id = :workspace_id and v.id = done.version_id
     where d.workspace_id = :workspace_id and d.id = done.document_id""")
@@ -254,6 +256,8 @@ async def finish_versions(session: AsyncConnection, caller: Caller, versions: Se
             "pages": [version.pages for version in versions],
             "chunks": [len(version.chunks) for version in versions],
             "languages": [version.language for version in versions],
+            "authors": [array_literal(version.authors) for version in versions],
+            "written": [version.written_at for version in versions],
         },
     )
 

@@ -12,7 +12,8 @@ from ragecho.library.model import Document, DocumentFilter, StoredChunk, Version
 
 DOCUMENT_COLUMNS = (
     "id, filename, title, content_type, size_bytes, sha256, status, error, progress, pages, chunks, tags, metadata,"
-    " access, owner_id, readers, version, current_version_id, created_at, updated_at"
+    " access, owner_id, readers, version, current_version_id, created_at, updated_at,"
+    " language, authors, written_at"
 )
 VERSION_COLUMNS = "id, document_id, number, filename, content_type, size_bytes, sha256"
 
@@ -403,7 +404,12 @@ async def list_chunks(
 
 def _document(row: RowMapping) -> Document:
     fields = {name.strip(): row[name.strip()] for name in DOCUMENT_COLUMNS.split(",")}
-    fields.update(tags=tuple(row["tags"]), readers=tuple(row["readers"]), access=Access(row["access"]))
+    fields.update(
+        tags=tuple(row["tags"]),
+        authors=tuple(row["authors"]),
+        readers=tuple(row["readers"]),
+        access=Access(row["access"]),
+    )
     return Document(**fields)
 
 

@@ -21,6 +21,9 @@ create table idempotency_keys (
 );
 create index idempotency_keys_age on idempotency_keys (created_at);
 
+-- What a file says of itself: who wrote it and when.
+alter table documents add column authors text[] not null default '{}', add column written_at timestamptz;
+
 -- Files that come in pieces. Each piece is a blob of its own until the last one has arrived: any process may take the next.
 create table uploads (
   workspace_id   uuid not null references workspaces on delete cascade,
