@@ -33,5 +33,5 @@ eval: setup-dev ## Measure answer quality on every suite
 	@.venv/bin/ragecho eval run $(ARGS)
 
 clean: ## Remove what was installed and cached here; the data directory stays
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist reports
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist reports tests/conformance/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

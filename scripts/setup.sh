@@ -94,6 +94,12 @@ stamp() {
     : >".venv/.stamps/$1-$2"
 }
 
+# The conformance suite drives the identity service with a client written in JavaScript.
+node_is_new_enough() {
+    node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' \
+        >/dev/null 2>&1 && npm --version >/dev/null 2>&1
+}
+
 install_requirements() {
     base_hash=$(hash_of requirements/base.txt requirements/build.txt)
     if is_stale base "$base_hash"; then
@@ -116,6 +122,12 @@ install_requirements() {
             say "installing requirements/dev.txt"
             "$uv" pip install --quiet --python .venv --require-hashes -r requirements/dev.txt >&2
             stamp dev "$dev_hash"
+        fi
+        node_hash=$(hash_of requirements/node.txt)
+        if ! node_is_new_enough && is_stale node "$node_hash"; then
+            say "no Node 20.19 or later is on the PATH: installing requirements/node.txt"
+            "$uv" pip install --quiet --python .venv --require-hashes -r requirements/node.txt >&2
+            stamp node "$node_hash"
         fi
     fi
 }
