@@ -1,6 +1,8 @@
 """Recognition by Tesseract 5, whose engine comes in tesserocr's wheel; its models are files of the system or of wheels."""
 
+import itertools
 import os
+import re
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -92,7 +94,7 @@ def _straightened(engine: Any, image: "Image", angle: float) -> Recognised:
     from math import degrees
 
     # The boxes are those of the straightened page, which is off by the slant only.
-    return _read(engine, image.rotate(-degrees(angle), fillcolor=255), 0)
+    return _read(engine, image.rotate(degrees(angle), fillcolor=255), 0)
 
 
 def _slant(engine: Any) -> float:
@@ -107,10 +109,13 @@ def _read(engine: Any, image: "Image", turned: int) -> Recognised:
     engine.SetImage(image)
     if not engine.Recognize():
         return Recognised((), 0.0, turned)
-    found = []
+    found: list[tuple[str, Box]] = []
     sure = characters = 0.0
-    for text, confidence, box in _paragraphs(engine):
-        found.append((text, _unturned(_fractions(box, image.size), turned)))
+    paragraphs = list(_paragraphs(engine))
+    pieces = with_bullets([text for text, _, _ in paragraphs])
+    for (text, confidence, box), parts in zip(paragraphs, pieces, strict=True):
+        place = _unturned(_fractions(box, image.size), turned)
+        found.extend((part, place) for part in parts)
         sure += confidence * len(text)
         characters += len(text)
     return Recognised(tuple(found), round(sure / characters, 1) if characters else 0.0, turned)
@@ -127,9 +132,39 @@ def _paragraphs(engine: Any) -> Iterator[tuple[str, float, tuple[int, int, int, 
         text = "" if iterator.Empty(RIL.PARA) else iterator.GetUTF8Text(RIL.PARA)
         confidence = 0.0 if not text else float(iterator.Confidence(RIL.PARA))
         if text.strip() and confidence >= _LEAST_WORD:
-            yield joined_lines(text), confidence, iterator.BoundingBox(RIL.PARA)
+            yield text, confidence, iterator.BoundingBox(RIL.PARA)
         if not iterator.Next(RIL.PARA):
             return
+
+
+_BULLET = re.compile(r"(?:[e¢©*°•·«»+-]|[oO0](?= [A-Z][a-z]))\s+(?=[A-Z0-9“\"(])")
+_LEAST_BULLETS = 2
+
+
+def with_bullets(paragraphs: Sequence[str]) -> list[list[str]]:
+    """Return each paragraph as the pieces it is made of: where a page has bullets, a line with one begins a new piece.
+
+    A bullet is a dot to the engine's eye: it comes out as e, ¢, ©, * and the like. The pieces that had one begin "- ".
+    """
+    lines = [line.strip() for text in paragraphs for line in text.splitlines()]
+    if sum(_BULLET.match(line) is not None for line in lines) < _LEAST_BULLETS:
+        return [[joined_lines(text)] for text in paragraphs]
+    pieces = [_parted(text) for text in paragraphs]
+    for before, after in itertools.pairwise(pieces):
+        # A line of an item that the engine took for a paragraph of its own.
+        if before and after and before[-1].startswith("- ") and after[0][0].islower() and before[-1][-1] not in ".!?:":
+            before[-1] = joined_lines(f"{before[-1]}\n{after.pop(0)}")
+    return pieces
+
+
+def _parted(text: str) -> list[str]:
+    pieces: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if bullet := _BULLET.match(line.strip()):
+            pieces.append([f"- {line.strip()[bullet.end() :]}"])
+        else:
+            pieces[-1].append(line)
+    return [joined for piece in pieces if (joined := joined_lines("\n".join(piece)))]
 
 
 def joined_lines(text: str) -> str:

@@ -14,7 +14,7 @@ MESSAGES = MappingProxyType(
         "ocr_off": "The file holds only pictures of text, such as a scan, and text recognition is switched off (RAGECHO_OCR). Switch it on, or run recognition on the file and upload that.",
         "ocr_missing": "The file holds only pictures of text, such as a scan, and no text recognition is installed. {help}",
         "picture_too_large": "The picture is {width} by {height} pixels, more than can be read. Save it smaller; 300 dots per inch are enough.",
-        "entities": "The XML file declares entities of its own, which are never resolved. Save it without a document type declaration.",
+        "entities": "The file's XML declares entities of its own, which are never resolved. Save it without a document type declaration.",
         "unsafe_archive": "The archive holds a symbolic link or a name that leads out of it. Pack the files themselves, with plain names.",
         "archive_ratio": "A file in the archive unpacks to more than {limit} times its packed size. Upload that file itself.",
         "archive_too_large": "The archive unpacks to more than {limit} MiB. Split it into smaller ones.",

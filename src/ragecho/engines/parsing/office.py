@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, table_text
-from ragecho.engines.parsing.detect import ODP, ODS, PPTX, XLSX
+from ragecho.engines.parsing.detect import DOCX, ODP, ODS, PPTX, XLSX
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.ooxml import cell_comments, charts, declares_entities
 from ragecho.kernel.parsed import BlockKind, PageKind
 from ragecho.ports.parser import ParseLimits
 
@@ -26,12 +27,17 @@ _KINDS = {
     "heading": BlockKind.HEADING,
 }
 _LAYERS = {"header": BlockKind.HEADER, "footer": BlockKind.FOOTER, "footnote": BlockKind.FOOTNOTE}
+_COMMENT_MARK = re.compile(r"\[cmt:\d+\]")
+_PICTURE = re.compile(r"!\[([^\]]*)\]\([^)\s]*\)")
+_FILE_NAME = re.compile(r"\.(?:png|jpe?g|gif|emf|wmf|svg|tiff?|bmp|webp)$", re.I)
+_WITH_CHARTS = frozenset({DOCX, PPTX, XLSX})
 _PAGE_KINDS = {PPTX: PageKind.SLIDE, ODP: PageKind.SLIDE, XLSX: PageKind.SHEET, ODS: PageKind.SHEET}
 
 
 def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits: ParseLimits) -> None:
     """Add the blocks of a file of any type that xberg reads. Raises `ParseFailed`."""
     document = _extracted(data, content_type)
+    drawn = dict(charts(data)) if content_type in _WITH_CHARTS else {}
     known = document.metadata
     builder.describe(
         title=_string(getattr(known, "title", None)),
@@ -42,7 +48,12 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
     numbers = sorted({node.page for node in nodes if node.page})
     if numbers and numbers[-1] > limits.pages:
         raise failure("too_many_pages", pages=numbers[-1], limit=limits.pages)
-    _Tree(builder, nodes, _PAGE_KINDS.get(content_type, PageKind.PAGE)).walk()
+    _Tree(builder, nodes, _PAGE_KINDS.get(content_type, PageKind.PAGE), drawn).walk()
+    for rows in drawn.values():  # what no slide showed in place
+        builder.add(BlockKind.TABLE, table_text(rows))
+    if content_type == XLSX:
+        for sheet, comment in cell_comments(data):
+            builder.add(BlockKind.COMMENT, comment, page=sheet if sheet in numbers else None)
     _add_notes(builder, document)
     if builder.is_empty:
         for paragraph in re.split(r"\n\s*\n", document.content or ""):
@@ -66,7 +77,9 @@ def _extracted(data: bytes, content_type: str) -> Any:
         raise
     except Exception as error:
         word = str(error).lower()
-        raise failure("encrypted" if "password" in word or "encrypt" in word else "damaged") from error
+        if "password" in word or "encrypt" in word:
+            raise failure("encrypted") from error
+        raise failure("entities" if declares_entities(data) else "damaged") from error
     if not result.results:
         raise failure("damaged")
     return result.results[0]
@@ -108,7 +121,10 @@ class _Node:
 
 
 class _Tree:
-    def __init__(self, builder: DocumentBuilder, nodes: list[_Node], page_kind: PageKind) -> None:
+    def __init__(
+        self, builder: DocumentBuilder, nodes: list[_Node], page_kind: PageKind, drawn: dict[str, list[list[str]]]
+    ) -> None:
+        self._drawn = drawn
         self._builder = builder
         self._nodes = nodes
         self._page_kind = page_kind
@@ -137,7 +153,10 @@ class _Tree:
             self._add_text(index, node, _LAYERS.get(node.layer, kind))
 
     def _add_text(self, index: int, node: _Node, kind: BlockKind) -> None:
-        text = node.text()
+        text = _without_marks(node.text())
+        if rows := self._drawn.pop(text, None):
+            self._builder.add(BlockKind.TABLE, table_text(rows))
+            return
         level = 0
         above = [self._nodes[up].type for up in self._ancestors(index)]
         if kind is BlockKind.HEADING:
@@ -164,6 +183,12 @@ class _Tree:
             return "- "
         self._numbers[parent] = self._numbers.get(parent, 0) + 1
         return f"{self._numbers[parent]}. "
+
+
+def _without_marks(text: str) -> str:
+    """Return a paragraph without the marks of comments and, of pictures, with nothing but what they say."""
+    text = _COMMENT_MARK.sub("", text)
+    return _PICTURE.sub(lambda found: "" if _FILE_NAME.search(found[1]) else found[1], text)
 
 
 def _grid(grid: dict[str, Any]) -> list[list[str]]:

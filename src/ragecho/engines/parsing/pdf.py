@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ragecho.engines.parsing.bidi import has_right_to_left, in_reading_order
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, clean, table_text
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.running_lines import Line, mark_running_lines
@@ -183,6 +184,7 @@ def _page_blocks(page: Any, builder: DocumentBuilder) -> list[Line]:
             builder.warn("Some text uses fonts without a character map and was left out.")
             continue
         if text.strip():
+            text = in_reading_order(text) if has_right_to_left(text) else text
             found.append(Line(kind, text, level, page.page_num, _box(block.bbox, page)))
     return found + _filled_fields(page)
 

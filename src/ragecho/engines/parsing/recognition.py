@@ -110,7 +110,9 @@ def _put_in(
         is_ocr = page.is_ocr or bool(found.get(page.number))
         builder.page(PageInfo(page.number, page.kind, page.label, page.width, page.height, is_ocr))
     lines = [
-        Line(BlockKind.PARAGRAPH, text, 0, page, box) for page, paragraphs in found.items() for text, box in paragraphs
+        Line(BlockKind.LIST_ITEM if text.startswith("- ") else BlockKind.PARAGRAPH, text, 0, page, box)
+        for page, paragraphs in found.items()
+        for text, box in paragraphs
     ]
     mark_running_lines(lines, len(found))
     by_page: dict[int, list[Line]] = {}

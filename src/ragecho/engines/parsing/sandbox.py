@@ -3,17 +3,22 @@
 import asyncio
 import os
 import signal
-import socket
-import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
-
+from ragecho.engines.parsing.channel import (
+    Ended,
+    Zygote,
+    ZygoteGoneError,
+    end_zygote,
+    read_capped,
+    send,
+    start_zygote,
+)
 from ragecho.engines.parsing.detect import OFFICE
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.recognition import Ocr, recognised
@@ -23,63 +28,27 @@ from ragecho.kernel.errors import ParseFailed, Unavailable
 from ragecho.kernel.parsed import Box, ParsedDocument
 from ragecho.ports.parser import ParseLimits, ParseRequest
 
-_ZYGOTE = "ragecho.engines.parsing.zygote"
-_MESSAGE_BYTES = 64 * 1024
-_READ_BYTES = 1 << 18
-_START_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 _DECODE_IN_THREAD_BYTES = 1 << 18
 _LONGEST_FILENAME = 255
 _SIZE_BYTES = 8
-# A child sees no secret of ours: not the database's address, no provider's key.
-_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "SSL_CERT_FILE",
-    "TZ",
-    "TESSDATA_PREFIX",
-)
-
-
-class _ZygoteGone(Exception):
-    """The zygote ended while a document was with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """How a child ended; `code` is negative for the signal that killed it."""
-
-    code: int
-    is_out_of_memory: bool
-    peak_bytes: int
-    cpu_ms: int
-
-
-@dataclass(slots=True)
-class _Zygote:
-    process: asyncio.subprocess.Process
-    channel: socket.socket
-    ready: asyncio.Future[int]
-    ended: dict[int, asyncio.Future[_Ended]] = field(default_factory=dict)
-    preloaded: set[str] = field(default_factory=set)
-    is_gone: bool = False
 
 
 class SandboxedParser:
     """Parses every document in its own confined process, forked from one that has the libraries loaded.
 
     At most `max_concurrency` documents are parsed at once; the others wait. The zygote starts with the first document
-    and starts again when it has been killed. Use as an async context manager, in one event loop.
+    and starts again when it has been killed. Use as an async context manager, in one event loop. `on_ended` is told of
+    every process that ended by itself: what it cost, and how.
     """
 
-    def __init__(self, *, max_concurrency: int = 2, ocr: Ocr | None = None) -> None:
+    def __init__(
+        self, *, max_concurrency: int = 2, ocr: Ocr | None = None, on_ended: Callable[[Ended], None] | None = None
+    ) -> None:
         self._ocr = ocr or Ocr()
+        self._on_ended = on_ended
         self._slots = asyncio.Semaphore(max_concurrency)
-        self._zygote: _Zygote | None = None
+        self._zygote: Zygote | None = None
         self._starting = asyncio.Lock()
         self._requests = 0
         self._is_closed = False
@@ -104,7 +73,7 @@ class SandboxedParser:
         async with self._starting:
             zygote, self._zygote = self._zygote, None
         if zygote is not None:
-            await _end(zygote)
+            await end_zygote(zygote)
 
     async def parse(
         self,
@@ -143,8 +112,8 @@ class SandboxedParser:
         zygote = self._zygote
         if zygote is not None and what not in zygote.preloaded:
             zygote.preloaded.add(what)
-            with suppress(_ZygoteGone):
-                await _send(zygote, {"preload": what}, [])
+            with suppress(ZygoteGoneError):
+                await send(zygote, {"preload": what}, [])
 
     async def parse_many(
         self, files: Sequence[ParseRequest], *, limits: ParseLimits
@@ -212,7 +181,7 @@ class SandboxedParser:
             for is_last_try in (False, True):
                 try:
                     return await self._ask_once(paths, request, limits)
-                except _ZygoteGone as error:
+                except ZygoteGoneError as error:
                     if self._is_closed:
                         raise Unavailable("The parser has been closed.") from error
                     if is_last_try:
@@ -223,7 +192,7 @@ class SandboxedParser:
         zygote = await self._running()
         self._requests += 1
         request = self._requests
-        ended: asyncio.Future[_Ended] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         result_reader, result_writer = os.pipe()
         try:
             documents: list[int] = []
@@ -231,7 +200,7 @@ class SandboxedParser:
                 documents.extend(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths)
                 message = {**asked, "request": request, "limits": asdict(limits)}
                 zygote.ended[request] = ended
-                await _send(zygote, message, [*documents, result_writer])
+                await send(zygote, message, [*documents, result_writer])
             finally:
                 for descriptor in (*documents, result_writer):
                     os.close(descriptor)
@@ -241,13 +210,13 @@ class SandboxedParser:
             with suppress(OSError):
                 os.close(result_reader)
 
-    async def _result(self, zygote: _Zygote, request: int, reader: int, limits: ParseLimits) -> bytes:
+    async def _result(self, zygote: Zygote, request: int, reader: int, limits: ParseLimits) -> bytes:
         ended = zygote.ended[request]
         reason = None
         payload = b""
         try:
             async with asyncio.timeout(limits.wall_seconds):
-                payload = await _read_capped(reader, limits.output_bytes)
+                payload = await read_capped(reader, limits.output_bytes)
                 if len(payload) <= limits.output_bytes:
                     end = await asyncio.shield(ended)
         except TimeoutError:
@@ -259,28 +228,30 @@ class SandboxedParser:
             raise failure(reason, limit=round(limits.wall_seconds, 1))
         if len(payload) > limits.output_bytes:
             raise failure("output_limit")
+        if self._on_ended is not None:
+            self._on_ended(end)
         if end.code != 0:
             raise failure(_reason_of(end, limits))
         return payload
 
-    async def _kill(self, zygote: _Zygote, request: int, ended: asyncio.Future[_Ended]) -> None:
-        with suppress(_ZygoteGone, TimeoutError):
-            await _send(zygote, {"kill": request}, [])
+    async def _kill(self, zygote: Zygote, request: int, ended: asyncio.Future[Ended]) -> None:
+        with suppress(ZygoteGoneError, TimeoutError):
+            await send(zygote, {"kill": request}, [])
             async with asyncio.timeout(_KILL_SECONDS):
                 await asyncio.shield(ended)
 
-    async def _running(self) -> _Zygote:
+    async def _running(self) -> Zygote:
         async with self._starting:
             if self._is_closed:
                 raise Unavailable("The parser has been closed.")
             if self._zygote is None or self._zygote.is_gone:
                 if self._zygote is not None:
-                    await _end(self._zygote)
-                self._zygote = await _start()
+                    await end_zygote(self._zygote)
+                self._zygote = await start_zygote()
             return self._zygote
 
 
-def _reason_of(end: _Ended, limits: ParseLimits) -> str:
+def _reason_of(end: Ended, limits: ParseLimits) -> str:
     """Return why a child ended without a result."""
     if -end.code == signal.SIGXCPU or end.cpu_ms >= limits.cpu_seconds * 1000:
         return "cpu_limit"
@@ -290,96 +261,6 @@ def _reason_of(end: _Ended, limits: ParseLimits) -> str:
     if end.is_out_of_memory or -end.code == signal.SIGKILL or end.peak_bytes > limits.memory_bytes * 0.6:
         return "memory_limit"
     return "crashed"
-
-
-async def _start() -> _Zygote:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # Fewer arenas: each costs address space, which is what RLIMIT_AS counts.
-    environment |= {"MALLOC_ARENA_MAX": "2", "HF_HUB_OFFLINE": "1", "OMP_THREAD_LIMIT": "1"}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            _ZYGOTE,
-            str(theirs.fileno()),
-            str(os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=environment,
-            cwd="/",
-        )
-    finally:
-        theirs.close()
-    loop = asyncio.get_running_loop()
-    zygote = _Zygote(process, ours, loop.create_future())
-    loop.add_reader(ours.fileno(), _receive, zygote)
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            await zygote.ready
-    except BaseException:
-        await _end(zygote)
-        raise
-    return zygote
-
-
-async def _end(zygote: _Zygote) -> None:
-    _mark_gone(zygote)
-    with suppress(ProcessLookupError):
-        zygote.process.kill()
-    await zygote.process.wait()
-
-
-def _mark_gone(zygote: _Zygote) -> None:
-    if zygote.is_gone:
-        return
-    zygote.is_gone = True
-    asyncio.get_running_loop().remove_reader(zygote.channel.fileno())
-    zygote.channel.close()
-    unanswered: list[asyncio.Future[Any]] = [zygote.ready, *zygote.ended.values()]
-    for waiting in unanswered:
-        if not waiting.done():
-            waiting.set_exception(_ZygoteGone())
-            waiting.exception()  # nobody may be waiting any more
-
-
-def _receive(zygote: _Zygote) -> None:
-    try:
-        raw = zygote.channel.recv(_MESSAGE_BYTES)
-    except BlockingIOError:
-        return
-    except OSError:
-        raw = b""
-    if not raw:
-        _mark_gone(zygote)
-        return
-    message = orjson.loads(raw)
-    if "ready" in message:
-        zygote.ready.set_result(message["ready"])
-        return
-    waiting = zygote.ended.get(message["ended"])
-    if waiting is not None and not waiting.done():
-        waiting.set_result(
-            _Ended(message["code"], message["is_out_of_memory"], message["peak_bytes"], message["cpu_ms"])
-        )
-
-
-async def _send(zygote: _Zygote, message: dict[str, Any], descriptors: list[int]) -> None:
-    raw = orjson.dumps(message)
-    while not zygote.is_gone:
-        try:
-            socket.send_fds(zygote.channel, [raw], descriptors)
-        except BlockingIOError:
-            await asyncio.sleep(0.01)
-        except OSError:
-            break
-        else:
-            return
-    _mark_gone(zygote)
-    raise _ZygoteGone
 
 
 def _decode_many(payload: bytes, count: int) -> list[ParsedDocument | None]:
@@ -399,21 +280,3 @@ def _decode_many(payload: bytes, count: int) -> list[ParsedDocument | None]:
 
 async def _itself(document: ParsedDocument) -> ParsedDocument:
     return document
-
-
-async def _read_capped(descriptor: int, limit: int) -> bytes:
-    """Return what the pipe brings until its end, or a little more than `limit` bytes."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_READ_BYTES, loop=loop)
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(os.dup(descriptor), "rb", buffering=0)
-    )
-    pieces = []
-    size = 0
-    try:
-        while size <= limit and (piece := await reader.read(_READ_BYTES)):
-            pieces.append(piece)
-            size += len(piece)
-    finally:
-        transport.close()
-    return b"".join(pieces)
