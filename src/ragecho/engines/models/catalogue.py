@@ -166,7 +166,8 @@ BGE_SMALL_EN: Final = ModelSpec(
     max_tokens=512,
     dimensions=384,
     pooling=Pooling.CLS,
-    query_prefix="Represent this sentence for searching relevant passages: ",
+    # Its makers' query prefix is left out: measured on 2 429 questions of four sets it loses nothing to be without
+    # (fused nDCG@10 .8822 against .8802) and saves a quarter of a question's time; docs/how-to/evaluate.md.
     is_default=True,
 )
 
