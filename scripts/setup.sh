@@ -134,7 +134,9 @@ install_requirements() {
 
 fetch_models() {
     model_dir=${RAGECHO_MODEL_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/ragecho/models}
-    models_hash=$(printf '%s\n' "$model_dir" | cat - src/ragecho/engines/models/catalogue.py | hash_of -)
+    # What is configured decides what is fetched; see the command.
+    chosen="${RAGECHO_EMBEDDER:-} ${RAGECHO_RERANKER:-} $(grep -hE '^RAGECHO_(EMBEDDER|RERANKER)=' .env 2>/dev/null || true)"
+    models_hash=$(printf '%s\n' "$model_dir" "$chosen" | cat - src/ragecho/engines/models/catalogue.py | hash_of -)
     if is_stale models "$models_hash" || [ ! -d "$model_dir" ]; then
         say "fetching the models (once)"
         UV="$uv" .venv/bin/python -m ragecho.engines.models.fetch >&2 || fail "the models could not be fetched (see above)"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ragecho.identity.vault import Vault
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.index_repair import Index
+    from ragecho.ingest.maintenance import Maintenance
+    from ragecho.ingest.resumable import ResumableUploads
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
@@ -50,6 +52,7 @@ class Services:
     search: "PassageSearch"
     ask: "AskFlow"
     uploads: "Uploads"
+    resumable: "ResumableUploads"
     url_uploads: "UrlUploads"
     index: "Index"
     renderer: PageRenderer
@@ -60,17 +63,16 @@ class Services:
 
 def space_of(settings: Settings) -> EmbeddingSpace:
     """Return the space that the configured embedder and chunking make; loads no weights. Raises `ConfigurationError`."""
-    from ragecho.engines.models.catalogue import Role
-    from ragecho.engines.models.local import known_model
+    from ragecho.engines.providers.build import space_model
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.steps.chunk import CHUNKING_VERSION
     from ragecho.library.analysis import ANALYSIS_VERSION
 
-    spec = known_model(settings.model_dir, settings.embedder, Role.EMBEDDER)
+    space = space_model(settings.embedder, settings.model_dir)
     ingest = IngestSettings()
     chunking = f"{CHUNKING_VERSION}:{ingest.chunk_tokens}/{ingest.chunk_overlap_tokens}:{ANALYSIS_VERSION}"
-    identity = f"{spec.name}/{spec.revision}/{spec.dimensions}/{chunking}"
-    return EmbeddingSpace(uuid5(SPACES, identity), spec.name, spec.revision, spec.dimensions, chunking)
+    identity = f"{space.model}/{space.revision}/{space.dimensions}/{chunking}"
+    return EmbeddingSpace(uuid5(SPACES, identity), space.model, space.revision, space.dimensions, chunking)
 
 
 def build_database(settings: Settings, *, role: str, database_role: str = APP_ROLE) -> Database:
@@ -138,24 +140,21 @@ def build_blobs(settings: Settings) -> BlobStore:
 
 def build_embedder(settings: Settings) -> Embedder:
     """Return the configured embedder; its weights are loaded at first use. Raises `ConfigurationError`."""
-    from ragecho.engines.models.catalogue import Role
-    from ragecho.engines.models.embedder import OnnxEmbedder
-    from ragecho.engines.models.local import known_model
+    from ragecho.engines.providers import build
 
-    spec = known_model(settings.model_dir, settings.embedder, Role.EMBEDDER)
-    return OnnxEmbedder(spec, settings.model_dir, threads=settings.model_threads)
+    return build.build_embedder(settings.embedder, settings.model_dir, threads=settings.model_threads)
 
 
 def build_reranker(settings: Settings) -> Reranker | None:
     """Return the configured reranker, or None for `none`. Raises `ConfigurationError`."""
-    if settings.reranker == "none":
-        return None
-    from ragecho.engines.models.catalogue import Role
-    from ragecho.engines.models.local import known_model
-    from ragecho.engines.models.reranker import OnnxReranker
+    from ragecho.engines.providers import build
 
-    spec = known_model(settings.model_dir, settings.reranker, Role.RERANKER)
-    return OnnxReranker(spec, settings.model_dir, threads=settings.model_threads)
+    return build.build_reranker(
+        settings.reranker,
+        settings.model_dir,
+        threads=settings.model_threads,
+        generators=lambda: build_answer_generators(settings),
+    )
 
 
 def build_answer_generators(settings: Settings) -> list[Generator]:
@@ -224,6 +223,34 @@ def build_uploads(
     return Uploads(database, blobs, max_file_bytes=ingest.max_file_bytes, allowance=allowance, sealer=sealer)
 
 
+def build_resumable(
+    database: Database, blobs: BlobStore, uploads: "Uploads", ingest: "IngestSettings"
+) -> "ResumableUploads":
+    """Return what takes large files in, piece by piece."""
+    from ragecho.ingest.resumable import ResumableUploads
+
+    return ResumableUploads(
+        database, blobs, uploads, expiry_hours=ingest.upload_expiry_hours, max_open=ingest.max_open_uploads
+    )
+
+
+def build_maintenance(settings: Settings, database: Database) -> "Maintenance":
+    """Return what removes what is over; a worker runs it beside its jobs."""
+    from ragecho.engines.blobs import FileBlobStore
+    from ragecho.ingest.maintenance import Maintenance
+    from ragecho.ingest.settings import IngestSettings
+
+    ingest, blobs = IngestSettings(), build_blobs(settings)
+    resumable = build_resumable(database, blobs, build_uploads(database, blobs, ingest), ingest)
+    return Maintenance(
+        database,
+        blobs,
+        resumable,
+        retention_days=ingest.retention_days,
+        sweep_leftovers=blobs.sweep if isinstance(blobs, FileBlobStore) else None,
+    )
+
+
 def build_services(settings: Settings) -> Services:
     """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
     from ragecho.ask.flow import AskFlow
@@ -253,6 +280,7 @@ def build_services(settings: Settings) -> Services:
         search=search,
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=uploads,
+        resumable=build_resumable(database, blobs, uploads, IngestSettings()),
         url_uploads=UrlUploads(database, blobs, Intake(), allow_private=settings.allow_private_addresses),
         index=Index(database, blobs, uploads),
         renderer=SandboxedParser(max_concurrency=1),

@@ -122,15 +122,19 @@ def _without(message: str, url: SecretStr) -> str:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    from ragecho.engines.models.catalogue import Role, model_spec
+    from ragecho.engines.models.catalogue import Role
+    from ragecho.engines.models.local import known_model
     from ragecho.engines.models.store import missing_files
+    from ragecho.wiring import build_embedder, build_reranker
 
     for name, role in ((settings.embedder, Role.EMBEDDER), (settings.reranker, Role.RERANKER)):
-        if name == "none":
-            continue
         variable = f"{PREFIX}{role.upper()}"
         try:
-            spec = model_spec(name, role)
+            # Made, not used: nothing is loaded and no provider is asked.
+            made = build_embedder(settings) if role is Role.EMBEDDER else build_reranker(settings)
+            if made is None or ":" in made.model:
+                continue
+            spec = known_model(settings.model_dir, name, role)
         except EchoError as error:
             yield Finding(Outcome.ERROR, "models", error.message, variable)
             continue

@@ -50,9 +50,15 @@ class Settings(BaseSettings):
         description="Folder of model weights, filled at set-up.",
     )
     embedder: str = Field(
-        "bge-small-en-v1.5", description="Embedding model of new workspaces, a name from the catalogue."
+        "bge-small-en-v1.5",
+        description="Embedding model: a name of `ragecho models ls`, or `openai:MODEL`, `openai-compatible:`, `ollama:`, "
+        "`cohere:`, `voyage:`.",
     )
-    reranker: str = Field("ms-marco-MiniLM-L-12-v2", description="Cross-encoder that judges evidence, or `none`.")
+    reranker: str = Field(
+        "ms-marco-MiniLM-L-12-v2",
+        description="Reranker that judges evidence: a name of `ragecho models ls`, `cohere:MODEL`, `jina:`, `voyage:`, "
+        "`llm` (the first model of GENERATOR), or `none`.",
+    )
     model_threads: int = Field(0, ge=0, description="Threads for models in one process; 0 means all cores.")
     generator: Annotated[tuple[str, ...], NoDecode] = Field(
         ("extractive",), description="Ordered, comma separated: `openai:gpt-5-mini,extractive`."

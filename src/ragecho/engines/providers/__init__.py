@@ -1,0 +1,1 @@
+"""Embedding and reranking by other people's machines, over HTTP. Off unless named in a setting."""

@@ -1,0 +1,111 @@
+"""Shims of embedding and reranking providers: they speak the documented request and answer forms over real HTTP on
+loopback and are no models. Vectors are the fake embedder's, relevance the share of the question's words.
+
+Written after the public API references of OpenAI (/embeddings), Ollama (/api/embed), Cohere (/v2/embed, /v2/rerank), Voyage
+(/embeddings, /rerank) and Jina (/rerank). The model's name chooses how a shim misbehaves.
+"""
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from ragecho.engines.fakes import FakeEmbedder
+
+DIMENSIONS = 64
+
+
+@dataclass
+class Shim:
+    """A running server and what it was asked."""
+
+    url: str = ""
+    calls: Counter[str] = field(default_factory=Counter)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+
+def vectors_of(texts: list[str]) -> list[list[float]]:
+    return [[float(x) for x in row] for row in asyncio.run(FakeEmbedder(DIMENSIONS).embed_passages(texts))]
+
+
+def relevance(question: str, text: str) -> float:
+    words = set(question.lower().strip("?").split())
+    return len(words & set(text.lower().strip(".").split())) / max(1, len(words))
+
+
+def answer_of(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    if path.endswith("/rerank"):
+        scored = [
+            {"index": index, "relevance_score": relevance(body["query"], text)}
+            for index, text in enumerate(body["documents"])
+        ]
+        scored.sort(key=lambda entry: -entry["relevance_score"])
+        return {"data" if path.startswith("/voyage") else "results": scored}
+    texts = body.get("texts") or body["input"]
+    vectors = vectors_of(texts)
+    if body["model"] == "one-short":
+        vectors = vectors[1:]
+    if path == "/ollama/api/embed":
+        return {"embeddings": vectors}
+    if path == "/cohere/v2/embed":
+        return {"embeddings": {"float": vectors}}
+    # Backwards: the order is in `index`, not in the list.
+    return {"data": [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)][::-1]}
+
+
+def refusal_of(model: str, number: int) -> tuple[int, dict[str, Any], dict[str, str]] | None:
+    if model == "flaky" and number <= 2:
+        return 503, {}, {}
+    if model == "limited" and number == 1:
+        return 429, {"error": {"code": "rate_limit_exceeded"}}, {"Retry-After": "0.01"}
+    known: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
+        "down": (500, {}, {}),
+        "quota": (429, {"error": {"code": "insufficient_quota"}}, {}),
+        "bad-key": (401, {"error": {"code": "invalid_api_key", "message": "Incorrect key secret-key"}}, {}),
+        "refused": (422, {"error": {"message": "the secret text is too long"}}, {}),
+    }
+    return known.get(model)
+
+
+@contextmanager
+def provider_shim() -> Iterator[Shim]:
+    """Run the shims of all providers on one port, each below its name."""
+    shim, lock = Shim(), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                shim.calls[body["model"]] += 1
+                number = shim.calls[body["model"]]
+                shim.bodies.append(body)
+                shim.keys.append(self.headers.get("Authorization"))
+            status, answer, headers = refusal_of(body["model"], number) or (200, answer_of(self.path, body), {})
+            content = b"<html>" if body["model"] == "no-json" else json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    shim.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield shim
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
