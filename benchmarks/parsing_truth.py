@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMENT = re.compile(r"<!--.*?-->", re.S)
+_COMMENT = re.compile(r"<!--.*?-->|<[!/a-zA-Z][^<>]*>", re.S)
 _LINK = re.compile(r"!?\[([^\]]*)\]\((?:[^()\s]|\([^()]*\))*\)")
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~$&\"'])")
 _TOKEN = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
@@ -40,6 +40,19 @@ def collection(folder: Path) -> list[Truth]:
     return found
 
 
+# The truth of these has a part of what the page says: only whether that part was found is counted.
+EXCERPTS = frozenset({"scan/linn.pdf"})
+# What reading each of these must end with; all others are read.
+REASONS = {
+    "broken/invalid.pdf": "damaged",
+    "broken/blank.pdf": "empty",
+    "bomb/xxe.xml": "entities",
+    "bomb/symlink-etc_passwd.zip": "unsafe_archive",
+    "bomb/ssrf_svg_image.svg": "empty",
+    "odf/nasty.odt": "entities",
+}
+
+
 def tokens(text: str) -> Counter[str]:
     """Return the words of a text, or its characters where a script has no spaces; case and Markdown's marks ignored."""
     text = html.unescape(_ESCAPE.sub(r"\1", _LINK.sub(r"\1", _COMMENT.sub(" ", text))))
@@ -54,6 +67,19 @@ def token_f1(found: str, truth: str) -> float:
         return float(not ours and not theirs)
     precision, recall = common / ours.total(), common / theirs.total()
     return 2 * precision * recall / (precision + recall)
+
+
+def recall(found: str, truth: str) -> float:
+    """Return the share of the truth's words that were found."""
+    theirs = tokens(truth)
+    return (tokens(found) & theirs).total() / theirs.total() if theirs else 1.0
+
+
+def score(document: Truth, found: str) -> float | None:
+    """Return how well a document was read, 0 to 1; None when there is no truth to compare with."""
+    if document.text is None:
+        return None
+    return recall(found, document.text) if document.file in EXCERPTS else token_f1(found, document.text)
 
 
 def by_type(scores: Mapping[str, float]) -> dict[str, float]:

@@ -119,8 +119,8 @@ class _Reader:
                         raise
                     failures.append(error)
                     self._builder.warn(error.message)
-        if failures and len(failures) == count and depth == 0 and self._builder.is_empty:
-            raise failures[0] if count == 1 else failure("empty")
+        if failures and len(failures) == count and self._builder.is_empty:
+            raise failures[0] if len({error.reason for error in failures}) == 1 else failure("empty")
 
     def _read_mail(self, data: bytes, content_type: str, depth: int) -> None:
         from ragecho.engines.parsing import mail

@@ -54,9 +54,21 @@ class _Reader:
                 self._builder.describe(title=title)
                 self._builder.add(BlockKind.HEADING, title, level=1)
             elif name == "author":
-                people = re.split(r"\s+and\s+|,|\n|\\and\b", self._argument(node))
+                people = [name for one in self._people(node) if (name := " ".join(one.split()))]
                 self._builder.describe(authors=people)
-                self._builder.add(BlockKind.META, ", ".join(one.strip() for one in people if one.strip()))
+                self._builder.add(BlockKind.META, ", ".join(people))
+
+    def _people(self, node: Any) -> list[str]:
+        """Return the names that \\and, \\\\ or commas part."""
+        arguments = [one for one in (node.nodeargd.argnlist if node.nodeargd else ()) if one is not None]
+        names: list[list[Any]] = [[]]
+        for part in getattr(arguments[-1], "nodelist", arguments) if arguments else ():
+            macro = getattr(part, "macroname", None)
+            if macro in ("and", "\\", "And", "AND"):
+                names.append([])
+            elif macro not in ("thanks", "inst", "footnote", "footnotemark"):
+                names[-1].append(part)
+        return [name for one in names for name in self._plain(one).split(",")]
 
     def walk(self, nodes: Sequence[Any]) -> None:
         """Add the blocks of nodes in order; running text is collected until something ends it."""

@@ -67,12 +67,17 @@ def _pictures(pages: Sequence[Any], document: Any) -> frozenset[int]:
         if characters == 0:
             is_picture = _shows_something(document[page.page_num - 1])
         else:
-            is_picture = (
-                characters < _STAMP_CHARACTERS and known is not None and known.full_page_image and not page.form_fields
-            ) or _is_unreadable(page)
+            is_scan = known is not None and known.full_page_image and not page.form_fields
+            is_picture = (characters < _STAMP_CHARACTERS and (is_scan or _is_noise(page.text))) or _is_unreadable(page)
         if is_picture:
             found.add(page.page_num)
     return frozenset(found)
+
+
+def _is_noise(text: str) -> bool:
+    """Tell whether less than half of a text are letters and digits: what a font that maps nothing rightly leaves."""
+    shown = "".join(text.split())
+    return sum(map(str.isalnum, shown)) * 2 < len(shown)
 
 
 def _shows_something(page: Any) -> bool:

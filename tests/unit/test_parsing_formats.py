@@ -1,0 +1,317 @@
+"""XML, LaTeX, subtitles, JSON, source code, archives and e-mail to blocks."""
+
+import io
+import stat
+import zipfile
+from email.message import EmailMessage
+
+import pytest
+
+from ragecho.engines.parsing.bidi import in_reading_order
+from ragecho.engines.parsing.formats import parse_bytes
+from ragecho.kernel.errors import ParseFailed
+from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
+from ragecho.ports.parser import ParseLimits
+
+LIMITS = ParseLimits()
+
+
+def parse(text: str | bytes, name: str, limits: ParseLimits = LIMITS, *passwords: str) -> ParsedDocument:
+    return parse_bytes(text.encode() if isinstance(text, str) else text, name, limits, passwords)
+
+
+def seen(document: ParsedDocument) -> list[tuple[str, str]]:
+    return [(block.kind.value, document.text[block.start : block.end]) for block in document.blocks]
+
+
+def reason(data: str | bytes, name: str, limits: ParseLimits = LIMITS, *passwords: str) -> str:
+    with pytest.raises(ParseFailed) as caught:
+        parse(data, name, limits, *passwords)
+    return caught.value.reason
+
+
+JATS = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE article PUBLIC "-//NLM//DTD JATS 1.2//EN" "JATS-archivearticle1.dtd">
+<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><journal-meta><journal-id>x</journal-id></journal-meta>
+<article-meta><title-group><article-title>On <italic>mice</italic></article-title></title-group>
+<contrib-group><contrib contrib-type="author"><name><surname>Roe</surname><given-names>Ann</given-names></name></contrib>
+<contrib contrib-type="editor"><name><surname>Not</surname></name></contrib></contrib-group>
+<pub-date><day>3</day><month>2</month><year>2021</year></pub-date>
+<abstract><p>Mice&nbsp;are small.</p></abstract></article-meta></front>
+<body><sec><title>Methods</title><p>We counted <xref>1</xref>.<table-wrap><label>Table 1.</label><caption><p>Mice.</p></caption>
+<table><thead><tr><th>Where</th><th>Mice</th></tr></thead><tbody><tr><td>Barn</td><td>3</td></tr></tbody></table></table-wrap></p>
+<sec><title>Deeper</title><p>More.</p></sec></sec></body>
+<back><ref-list><title>References</title><ref><element-citation><person-group><name><surname>Doe</surname>
+<given-names>J</given-names></name></person-group><article-title>Rats</article-title><year>1999</year><fpage>1</fpage>
+<lpage>9</lpage></element-citation></ref></ref-list></back></article>"""
+
+
+def test_a_jats_article_has_title_authors_sections_tables_and_references() -> None:
+    document = parse(JATS, "a.xml")
+    assert document.title == "On mice"
+    assert document.authors == ("Ann Roe",)
+    assert document.created is not None
+    assert document.created.isoformat() == "2021-02-03T00:00:00+00:00"
+    assert seen(document) == [
+        ("heading", "On mice"),
+        ("meta", "Ann Roe"),
+        ("heading", "Abstract"),
+        ("paragraph", "Mice are small."),
+        ("heading", "Methods"),
+        ("paragraph", "We counted 1."),
+        ("figure", "Table 1. Mice."),
+        ("table", "| Where | Mice |\n| - | - |\n| Barn | 3 |"),
+        ("heading", "Deeper"),
+        ("paragraph", "More."),
+        ("heading", "References"),
+        ("list_item", "- Doe J. Rats. 1999. 1–9"),
+    ]
+    assert document.blocks[9].heading_path == ("On mice", "Methods", "Deeper")
+
+
+def test_any_other_xml_is_read_by_what_its_elements_hold() -> None:
+    text = (
+        "<shop xmlns='urn:x'><title>Seeds</title><open>yes</open><city>Ulm</city><note>Ring <b>twice</b>.</note>"
+        "<items><item><id>1</id><name>Pea</name></item><item><id>2</id><name>Bean</name></item></items></shop>"
+    )
+    document = parse(text, "shop.xml")
+    assert document.title == "Seeds"
+    assert seen(document) == [
+        ("heading", "Seeds"),
+        ("paragraph", "open: yes\ncity: Ulm"),
+        ("paragraph", "Ring twice."),
+        ("table", "| id | name |\n| - | - |\n| 1 | Pea |\n| 2 | Bean |"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r>&x;</r>', "entities"),
+        ('<!DOCTYPE r [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><r>&b;</r>', "entities"),
+        ('<!DOCTYPE r [<!ENTITY % p SYSTEM "http://example.org/x.dtd"> %p;]><r>x</r>', "entities"),
+        ("<?xml version='1.0'?><r><a>x</r>", "damaged"),
+        ("<?xml version='1.0'?><r><a/></r>", "empty"),
+        ("<svg xmlns='http://www.w3.org/2000/svg'><image href='https://example.com/i.png'/></svg>", "empty"),
+    ],
+)
+def test_xml_that_declares_entities_or_is_broken_is_refused(text: str, expected: str) -> None:
+    assert reason(text, "x.xml") == expected
+    assert reason(text.encode("utf-16"), "x.xml") == expected
+
+
+def test_the_text_of_a_drawing_is_read() -> None:
+    text = "<svg xmlns='http://www.w3.org/2000/svg'><title>Plan</title><g><text>Door <tspan>A</tspan></text></g></svg>"
+    assert seen(parse(text, "x.svg")) == [("paragraph", "Plan"), ("paragraph", "Door A")]
+
+
+def test_latex_keeps_structure_and_formulas_and_loses_commands() -> None:
+    text = r"""\documentclass{article} \title{On \emph{Mice}} \author{Ann Roe \and Bo Li}
+\begin{document} \maketitle
+\section{First} Some \textbf{bold} text\footnote{A note.} with $x^2$ and \cite{doe99}. % a comment
+
+New paragraph.
+\begin{itemize} \item One \item Two \end{itemize}
+\[ a = b \]
+\begin{tabular}{ll} \hline A & B \\ 1 & 2 \\ \end{tabular}
+\begin{verbatim}
+\raw{code}
+\end{verbatim}
+\end{document} ignored"""
+    document = parse(text, "a.tex")
+    assert document.title == "On Mice"
+    assert document.authors == ("Ann Roe", "Bo Li")
+    assert seen(document)[2:] == [
+        ("heading", "First"),
+        ("paragraph", "Some bold text with $x^2$ and [doe99]."),
+        ("paragraph", "New paragraph."),
+        ("footnote", "A note."),
+        ("list_item", "- One"),
+        ("list_item", "- Two"),
+        ("formula", r"\[ a = b \]"),
+        ("table", "| A | B |\n| - | - |\n| 1 | 2 |"),
+        ("code", r"\raw{code}"),
+    ]
+
+
+VTT = """WEBVTT
+
+intro
+00:01.000 --> 00:03.000
+<v Ann>We are in</v>
+
+00:03.000 --> 00:05.500 align:left
+<v Ann>New York &amp; happy.
+
+01:02:05.000 --> 01:02:07.000
+<v Bo><i>Good.</i>
+"""
+SRT = """1
+00:00:01,000 --> 00:00:03,000
+We are in
+
+2
+00:00:03,000 --> 00:00:05,500
+{\\an8}New York.
+"""
+
+
+def test_subtitles_are_paragraphs_with_their_time_and_speaker() -> None:
+    document = parse(VTT, "a.vtt")
+    assert seen(document) == [("paragraph", "Ann: We are in New York & happy."), ("paragraph", "Bo: Good.")]
+    assert [page.label for page in document.pages] == ["00:01–00:05", "1:02:05–1:02:07"]
+    other = parse(SRT, "a.srt")
+    assert other.text == "We are in New York."
+    assert other.pages[0].label == "00:01–00:05"
+
+
+def test_json_is_lines_of_names_and_tables_of_records() -> None:
+    text = '{"title":"Seeds","shop":{"city":"Ulm","open":true,"tags":["a","b"]},"items":[{"id":1,"n":"Pea"},{"id":2}]}'
+    document = parse(text, "a.json")
+    assert document.title == "Seeds"
+    assert document.text == (
+        "title: Seeds\nshop › city: Ulm\nshop › open: true\nshop › tags: a, b\n\nitems\n\n"
+        "| id | n |\n| - | - |\n| 1 | Pea |\n| 2 |  |"
+    )
+    lines = parse('{"a":1,"b":{"c":"x"}}\nnot json\n{"a":2,"b":{"c":"y"}}\n', "a.jsonl")
+    assert seen(lines) == [("paragraph", "a: 1\nb › c: x"), ("paragraph", "a: 2\nb › c: y")]
+    assert lines.warnings == ("1 lines are not JSON and were left out.",)
+    assert reason("{nothing}", "a.json") == "damaged"
+    assert reason("[" * 100_000, "a.json") == "damaged"
+
+
+def test_a_notebook_is_its_cells() -> None:
+    text = (
+        '{"nbformat":4,"cells":[{"cell_type":"markdown","source":["# Title\\n","Words."]},'
+        '{"cell_type":"code","source":"x = 1","outputs":[{"output_type":"stream","text":["1\\n"]}]}]}'
+    )
+    assert seen(parse(text, "a.ipynb")) == [
+        ("heading", "Title"),
+        ("paragraph", "Words."),
+        ("code", "x = 1"),
+        ("code", "1"),
+    ]
+
+
+def test_a_program_is_kept_verbatim() -> None:
+    text = "import os\n\n\ndef one():\n    a = 1\n\n    return a\n\n\nclass Two:\n\n    x = '<b>'\n"
+    document = parse(text, "a.py")
+    assert document.content_type == "text/x-python"
+    assert seen(document) == [
+        ("code", "import os"),
+        ("code", "def one():\n    a = 1\n\n    return a"),
+        ("code", "class Two:\n\n    x = '<b>'"),
+    ]
+    assert parse("a\tb\n1\t2\n", "a.tsv").text.startswith("| a | b |")
+
+
+def packed(*members: tuple[str | zipfile.ZipInfo, bytes | str]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def test_an_archive_is_one_document_with_a_heading_per_member() -> None:
+    inner = packed(("deep.txt", "Deep words."))
+    document = parse(
+        packed(
+            ("docs/a.md", "# Alpha\n\nFirst."),
+            ("__MACOSX/._a.md", "x"),
+            ("b.vtt", VTT),
+            ("broken.bin", bytes(range(256)) * 20),
+            ("in.zip", inner),
+            ("c.txt", "Last."),
+        ),
+        "all.zip",
+    )
+    assert [(kind, text) for kind, text in seen(document) if kind == "heading"] == [
+        ("heading", "docs/a.md"),
+        ("heading", "Alpha"),
+        ("heading", "b.vtt"),
+        ("heading", "broken.bin"),
+        ("heading", "in.zip"),
+        ("heading", "deep.txt"),
+        ("heading", "c.txt"),
+    ]
+    paths = {document.text[block.start : block.end]: block.heading_path for block in document.blocks}
+    assert paths["First."] == ("docs/a.md", "Alpha")
+    assert paths["Deep words."] == ("in.zip", "deep.txt")
+    assert [(page.number, page.label) for page in document.pages] == [
+        (1, "b.vtt 00:01–00:05"),
+        (2, "b.vtt 1:02:05–1:02:07"),
+    ]
+    assert next(block.page for block in document.blocks if document.text[block.start :].startswith("Last.")) is None
+    assert len(document.warnings) == 1
+    assert document.warnings[0].startswith("broken.bin: Files of this type")
+
+
+def link() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("link")
+    entry.create_system = 3
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+def test_archives_that_are_unsafe_or_too_much_are_refused() -> None:
+    few = ParseLimits(members=2, unpacked_bytes=5000, archive_depth=2)
+    nested = b"x"
+    for _ in range(3):
+        nested = packed(("a.zip" if nested != b"x" else "a.txt", nested))
+    assert reason(packed(("a.txt", "x"), (link(), "/etc/passwd")), "a.zip") == "unsafe_archive"
+    assert reason(packed(("../a.txt", "x")), "a.zip") == "unsafe_archive"
+    assert reason(packed(("/etc/a.txt", "x")), "a.zip") == "unsafe_archive"
+    assert reason(packed(("C:\\a.txt", "x")), "a.zip") == "unsafe_archive"
+    assert reason(packed(("a.txt", "1"), ("b.txt", "2"), ("c.txt", "3")), "a.zip", few) == "too_many_members"
+    assert reason(packed(("a.txt", "12 " * 2000)), "a.zip", few) == "archive_too_large"
+    assert reason(packed(("a.txt", bytes(3_000_000))), "a.zip") == "archive_ratio"
+    assert reason(nested, "a.zip", few) == "too_deep"
+    assert reason(packed(("a.txt", "")), "a.zip") == "empty"
+
+
+def message(*, html: bool = False) -> EmailMessage:
+    mail = EmailMessage()
+    mail["From"] = "Ann Roe <ann@example.org>"
+    mail["To"] = "bo@example.org"
+    mail["Subject"] = "The größte plan"
+    mail["Date"] = "Mon, 02 Mar 2026 10:00:00 +0100"
+    mail.set_content("Hello Bo,\n\nsee the list.")
+    if html:
+        mail.add_alternative("<p>Hello <b>Bo</b></p>", subtype="html")
+    mail.add_attachment(b"a,b\n1,2\n", maintype="text", subtype="csv", filename="list.csv")
+    return mail
+
+
+def test_mail_has_its_headers_text_and_attachments() -> None:
+    outer = message(html=True)
+    outer.add_attachment(message())
+    document = parse(outer.as_bytes(), "m.eml")
+    assert document.title == "The größte plan"
+    assert document.authors == ("Ann Roe",)
+    assert document.created is not None
+    assert document.created.isoformat() == "2026-03-02T10:00:00+01:00"
+    assert [text for kind, text in seen(document) if kind == "heading"] == [
+        "The größte plan",
+        "list.csv",
+        "The größte plan.eml",
+        "The größte plan",
+        "list.csv",
+    ]
+    assert seen(document)[1][1].startswith("From: Ann Roe <ann@example.org>\nTo: bo@example.org")
+    assert document.text.count("| 1 | 2 |") == 2
+
+
+def test_drawn_arabic_and_hebrew_are_turned_round_and_read_ones_are_not() -> None:
+    arabic = "مدرسة كبيرة في المدينة"
+    hebrew = "שלום עולם (12) ילדים"
+    for text in (arabic, hebrew):
+        assert in_reading_order(text) == text
+        drawn = "".join(reversed(text)).replace("21", "12").translate(str.maketrans("()", ")("))
+        assert in_reading_order(drawn) == text
+    assert in_reading_order("Latin only") == "Latin only"
+
+
+def test_what_a_file_says_of_itself_survives_storage() -> None:
+    document = parse(message().as_bytes(), "m.eml")
+    assert from_json(document.text, to_json(document)) == document
