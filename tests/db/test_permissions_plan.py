@@ -12,6 +12,7 @@ from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Caller, group_principal
 from ragecho.kernel.ids import GroupId, uuid7
 from ragecho.library.search import PassageSearch, SearchMode, SearchTuning, vector_literal
+from ragecho.library.search_route import Among, Route
 from ragecho.library.search_sql import search_statement
 from ragecho.platform.database import Database, driver_url
 
@@ -33,7 +34,11 @@ async def plan_of(
     database: Database, caller: Caller, tenant: Tenant, embedder: FakeEmbedder, *, is_exact: bool
 ) -> list[tuple[str, str | None, str | None]]:
     statement, _ = search_statement(
-        "hybrid", dimensions=384, is_exact=is_exact, filters=frozenset(), vector_weight=1.0, lexical_weight=1.0, k=10
+        "hybrid",
+        Route(not is_exact, Among.ALL, Among.ALL, 5000),
+        dimensions=384,
+        filters=frozenset(),
+        share=0.5,
     )
     parameters = {
         "workspace_id": caller.workspace_id,
@@ -121,7 +126,11 @@ async def test_the_search_statement_refuses_by_itself_where_no_policy_stands(
     words = "the heron keeper earns nineteen coins"
     await add_document(database, tenant, embedder, words)
     statement, names = search_statement(
-        "vector", dimensions=384, is_exact=True, filters=frozenset(), vector_weight=1.0, lexical_weight=1.0, k=10
+        "vector",
+        Route(False, Among.ALL, Among.ALL, 5000),
+        dimensions=384,
+        filters=frozenset(),
+        share=0.5,
     )
     engine = create_engine(driver_url(owner_url))
     with engine.connect() as connection:

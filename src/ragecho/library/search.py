@@ -3,10 +3,9 @@
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import orjson
@@ -16,15 +15,26 @@ from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
 from ragecho.kernel.passages import Passage
 from ragecho.library import analysis, store_chunks, store_documents
+from ragecho.library.fusion import vector_share
 from ragecho.library.model import SearchFilter
-from ragecho.library.search_sql import INDEX_STATE, filter_parameters, matching_size_statement, search_statement
+from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
+from ragecho.library.search_sql import (
+    INDEX_STATE,
+    READABLE_CHUNKS,
+    filter_parameters,
+    matching_size_statement,
+    search_statement,
+)
 from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
 from ragecho.ports.embedder import Embedder, Vectors
 
+__all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning", "vector_literal"]
+
 # Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
 REMEMBERED_STATES = 10_000
+StateKey = tuple[WorkspaceId, tuple[str, ...], bool]
 
 
 class SearchMode(StrEnum):
@@ -33,28 +43,6 @@ class SearchMode(StrEnum):
     HYBRID = "hybrid"
     VECTOR = "vector"
     LEXICAL = "lexical"
-
-
-@dataclass(frozen=True, slots=True)
-class SearchTuning:
-    """Constants of retrieval; docs/how-to/evaluate.md says how each was measured."""
-
-    exact_below_chunks: int = 20_000
-    candidate_cap: int = 5_000
-    depth: int = 100
-    rrf_k: int = 10
-    vector_weight: float = 1.0
-    lexical_weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """What decides how a workspace is searched: its space and about how many chunks it has."""
-
-    space_id: UUID
-    dimensions: int
-    chunks: int
-    stemmings: tuple[str, ...] = (analysis.ENGLISH,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +65,7 @@ class PassageSearch:
         self._database = database
         self._embedder = embedder
         self._tuning = tuning or SearchTuning()
-        self._states: OrderedDict[WorkspaceId, IndexState] = OrderedDict()
+        self._states: OrderedDict[StateKey, IndexState] = OrderedDict()
 
     async def search(
         self,
@@ -120,20 +108,23 @@ class PassageSearch:
     async def _query(
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
     ) -> Sequence[Mapping[str, Any]]:
-        """Ask under the state that was seen last; the answer counts if the state read after it is still that one."""
+        """Ask under the state that was seen last; the answer counts if the state of its own moment leads the same way."""
         filters = filter_parameters(wanted)
-        state = self._states.get(caller.workspace_id) or await self._read_state(caller)
-        in_question = await self._chunks_matching(caller, filters) if filters else None
+        matching = await self._chunks_matching(caller, filters) if filters else None
+        state = self._states.get(_key(caller)) or await self._present_state(caller)
         while True:
+            route = route_of(state, self._tuning, matching=matching)
             terms = analysis.query_terms_of(query, state.stemmings) if mode is not SearchMode.VECTOR else {}
-            found, now = await self._database.read(
+            now, found = await self._database.read(
                 caller,
-                self._statement(caller, state, terms, vector, filters, k=k, mode=mode, in_question=in_question),
-                (INDEX_STATE, {"workspace_id": caller.workspace_id}),
+                _state_query(caller),
+                self._statement(caller, state, route, terms=terms, vector=vector, filters=filters, k=k, mode=mode),
+                is_snapshot=True,
             )
-            present = _state(now)
-            self._remember(caller.workspace_id, present)
-            if self._plans_alike(present, state):
+            present = await self._counted(caller, _state(caller, now))
+            self._remember(caller, present)
+            is_alike = present.space_id == state.space_id and present.stemmings == state.stemmings
+            if is_alike and route_of(present, self._tuning, matching=matching) == route:
                 return found
             state = present
 
@@ -147,24 +138,21 @@ class PassageSearch:
         self,
         caller: Caller,
         state: IndexState,
+        route: Route,
+        *,
         terms: Mapping[str, int],
         vector: str | None,
         filters: Mapping[str, Any],
-        *,
         k: int,
         mode: SearchMode,
-        in_question: int | None,
     ) -> Query:
         tuning = self._tuning
-        chunks = state.chunks if in_question is None else min(state.chunks, in_question)
         statement, names = search_statement(
             str(mode),
+            route,
             dimensions=state.dimensions,
-            is_exact=chunks < tuning.exact_below_chunks,
             filters=frozenset(filters),
-            vector_weight=tuning.vector_weight,
-            lexical_weight=tuning.lexical_weight,
-            k=tuning.rrf_k,
+            share=tuning.vector_share if tuning.vector_share is not None else vector_share(self._embedder.model),
         )
         parameters: dict[str, Any] = {
             **filters,
@@ -175,32 +163,58 @@ class PassageSearch:
             "vector": vector,
             "terms": analysis.TermIds(caller.workspace_id).of(terms),
             "weights": [float(times) for times in terms.values()],
-            "candidate_cap": tuning.candidate_cap,
+            "candidate_cap": route.candidate_cap,
             "sees_all": caller.sees_all,
             "principals": list(caller.principals),
         }
         return statement, {name: parameters[name] for name in names}
 
-    async def _read_state(self, caller: Caller) -> IndexState:
-        (rows,) = await self._database.read(caller, (INDEX_STATE, {"workspace_id": caller.workspace_id}))
-        return _state(rows)
+    async def _present_state(self, caller: Caller) -> IndexState:
+        (rows,) = await self._database.read(caller, _state_query(caller))
+        return await self._counted(caller, _state(caller, rows))
 
-    def _remember(self, workspace_id: WorkspaceId, state: IndexState) -> None:
-        self._states[workspace_id] = state
-        self._states.move_to_end(workspace_id)
+    async def _counted(self, caller: Caller, state: IndexState) -> IndexState:
+        """Return the state with the readable chunks counted where their labels' counts leave the way open."""
+        if not state.is_unsure(self._tuning):
+            return state
+        known = self._states.get(_key(caller))
+        if known is not None and known.version == state.version:
+            return known
+        limit = self._tuning.few_chunks
+        (rows,) = await self._database.read(caller, (READABLE_CHUNKS, {"limit": limit}))
+        counted = int(rows[0]["counted"])
+        readable = counted if counted < limit else state.readable
+        return replace(state, readable=readable, surely_readable=counted)
+
+    def _remember(self, caller: Caller, state: IndexState) -> None:
+        self._states[_key(caller)] = state
+        self._states.move_to_end(_key(caller))
         while len(self._states) > REMEMBERED_STATES:
             self._states.popitem(last=False)
 
-    def _plans_alike(self, one: IndexState, other: IndexState) -> bool:
-        limit = self._tuning.exact_below_chunks
-        is_same_size = (one.chunks < limit) == (other.chunks < limit)
-        return one.space_id == other.space_id and one.stemmings == other.stemmings and is_same_size
+
+def _key(caller: Caller) -> StateKey:
+    return caller.workspace_id, caller.principals, caller.sees_all
 
 
-def _state(rows: Sequence[Mapping[str, Any]]) -> IndexState:
+def _state_query(caller: Caller) -> Query:
+    return INDEX_STATE, {"workspace_id": caller.workspace_id, "principals": list(caller.principals)}
+
+
+def _state(caller: Caller, rows: Sequence[Mapping[str, Any]]) -> IndexState:
     if not rows:
         raise NotFound("There is no such workspace.")
-    return IndexState(rows[0]["space_id"], rows[0]["dimensions"], rows[0]["chunks"], tuple(rows[0]["stemmings"]))
+    row = rows[0]
+    chunks = row["chunks"]
+    return IndexState(
+        row["space_id"],
+        row["dimensions"],
+        chunks,
+        tuple(row["stemmings"]),
+        row["version"],
+        chunks if caller.sees_all else min(chunks, row["readable"]),
+        chunks if caller.sees_all else min(chunks, row["surely_readable"]),
+    )
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:

@@ -1,9 +1,9 @@
 """The hot query: hybrid search in one statement under row-level security.
 
-    vector    nearest by inner product of unit vectors (= cosine); an exact scan for small workspaces, the HNSW graph
-              with iterative scan for large ones, chosen by the workspace's own chunk count and never by the planner
+    vector    nearest by inner product of unit vectors (= cosine); an exact scan for small workspaces and where the caller
+              may read little, the HNSW graph with iterative scan otherwise: chosen by counts, never by the planner
     lexical   BM25 candidates from ragecho_lexical_candidates (see its migration)
-    fused     reciprocal rank fusion (Cormack, Clarke, Büttcher 2009): sum of weight / (k + rank)
+    fused     both sides' scores laid on 0 to 1 among their candidates and added by the vectors' share (fusion.py)
     found     joined back to chunks and documents, where the policies apply once more, and besides them the readers are
               compared by the statement itself: neither a policy nor a condition that is forgotten opens a document
 
@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import TextClause, text
 
 from ragecho.library.model import SearchFilter
+from ragecho.library.search_route import Among, Route
 from ragecho.library.store_documents import escape_like
 
 # `+ 0` keeps the planner off the graph: exact results for small workspaces cost less than the graph's detour.
@@ -39,13 +40,22 @@ _VECTOR_GRAPH = """
         order by {distance} limit :depth
       ) n
     )"""
+_VECTOR_FEW = """
+    vector_side as materialized (
+      select n.chunk_id, n.score, row_number() over (order by n.score desc, n.chunk_id) as rank
+      from ragecho_nearest(:space_id, cast(:vector as halfvec), '{among}', {documents}, :depth) n
+    )"""
 _LEXICAL = """
     lexical_side as materialized (
       select l.chunk_id, l.score, row_number() over (order by l.score desc, l.chunk_id) as rank
-      from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), null::text[],
-                                      {documents}, :candidate_cap, :depth) l
+      from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), '{among}',
+                                      {documents}, cast(:candidate_cap as int), :depth) l
     )"""
-_SIDE_SCORE = "select chunk_id, {weight} / ({k} + rank) as part from {side}_side"
+_VECTOR_PART = """
+        select chunk_id, {share} * coalesce((score - min(score) over ()) / nullif(max(score) over () - min(score) over (), 0), 1)
+               as part from vector_side"""
+_LEXICAL_PART = """
+        select chunk_id, {share} * coalesce(score / nullif(max(score) over (), 0), 1) as part from lexical_side"""
 _SELECT = """
     with {sides},
     fused as (
@@ -75,6 +85,7 @@ _CONDITIONS = {
 }
 _MATCHING = """
     matching as materialized (select d.id, d.chunks from documents d where d.workspace_id = :workspace_id and {conditions})"""
+_MATCHED = "coalesce((select array_agg(m.id) from matching m), array[]::uuid[])"
 _AMONG = "and v.document_id in (select m.id from matching m)"
 
 
@@ -105,39 +116,29 @@ def _matching(filters: frozenset[str]) -> str:
     return _MATCHING.format(conditions=" and ".join(_CONDITIONS[name] for name in sorted(filters)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def search_statement(
     mode: str,
+    route: Route,
     *,
     dimensions: int,
-    is_exact: bool,
     filters: frozenset[str],
-    vector_weight: float,
-    lexical_weight: float,
-    k: int,
+    share: float,
 ) -> tuple[TextClause, frozenset[str]]:
     """Return the statement of one search and its parameters' names.
 
-    `mode` is hybrid, vector or lexical; `filters` are names of `filter_parameters`.
+    `mode` is hybrid, vector or lexical; `filters` are names of `filter_parameters`; `share` is the vectors' part of the
+    fused score.
     """
     sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
-        distance = _EXACT if is_exact else _GRAPH.format(dimensions=dimensions)
-        sides.append(
-            (_VECTOR if is_exact else _VECTOR_GRAPH).format(
-                distance=distance,
-                # The graph is a partial index: the planner uses it only for a query that implies its condition.
-                dimension_test="" if is_exact else f"and vector_dims(v.embedding) = {dimensions}",
-                filters=_AMONG if filters else "",
-            )
-        )
-        parts.append(_SIDE_SCORE.format(weight=vector_weight, k=k, side="vector"))
+        sides.append(_vector_side(route, dimensions, filters))
+        parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
-        among = "coalesce((select array_agg(m.id) from matching m), array[]::uuid[])" if filters else "null::uuid[]"
-        sides.append(_LEXICAL.format(documents=among))
-        parts.append(_SIDE_SCORE.format(weight=lexical_weight, k=k, side="lexical"))
+        sides.append(_LEXICAL.format(among=route.lexical_among, documents=_documents(route.lexical_among)))
+        parts.append(_LEXICAL_PART.format(share=1.0 - share if mode == "hybrid" else 1.0))
         joins.append("left join lexical_side l on l.chunk_id = c.id")
     statement = text(
         _SELECT.format(
@@ -151,9 +152,32 @@ def search_statement(
     return statement, frozenset(statement.compile().params)
 
 
+def _vector_side(route: Route, dimensions: int, filters: frozenset[str]) -> str:
+    if route.vector_among is not Among.ALL:
+        return _VECTOR_FEW.format(among=route.vector_among, documents=_documents(route.vector_among))
+    among = _AMONG if filters else ""
+    if not route.is_graph:
+        return _VECTOR.format(distance=_EXACT, dimension_test="", filters=among)
+    # The graph is a partial index: the planner uses it only for a query that implies its condition.
+    dimension_test = f"and vector_dims(v.embedding) = {dimensions}"
+    return _VECTOR_GRAPH.format(
+        distance=_GRAPH.format(dimensions=dimensions), dimension_test=dimension_test, filters=among
+    )
+
+
+def _documents(among: Among) -> str:
+    return _MATCHED if among is Among.DOCUMENTS else "null::uuid[]"
+
+
+# What the caller may read at most: a chunk counts once for each label of the caller's that it carries.
 INDEX_STATE = text("""
     select w.space_id, w.status, s.dimensions, s.model, coalesce(i.chunks, 0) as chunks, coalesce(i.version, 0) as version,
-           coalesce(i.stemmings, '{english}') as stemmings
+           coalesce(i.stemmings, '{english}') as stemmings, r.readable, r.surely_readable
     from workspaces w join embedding_spaces s on s.id = w.space_id
     left join index_statistics i on i.workspace_id = w.id and i.space_id = w.space_id
+    cross join lateral (
+      select coalesce(sum(c.chunks), 0)::bigint as readable, coalesce(max(c.chunks), 0)::bigint as surely_readable
+      from reader_counts c where c.workspace_id = w.id and c.principal = any (cast(:principals as text[]))
+    ) r
     where w.id = :workspace_id""")
+READABLE_CHUNKS = text("select ragecho_count_readable(:limit) as counted")
