@@ -30,7 +30,7 @@ ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 LONGEST_TOKEN = 8192
 _MAX_REMEMBERED = 10_000
 _REALM = "echo"
-_MAKE_ENV = "Make them with `ragecho identity client create --name my-app --env .env` and load that file."
+_MAKE_ENV = "Make them with `ragecho identity client create --name my-app --audience URL-OF-THIS-SERVICE --env .env` and load that file."
 
 
 class AuthConfigurationError(EchoError):

@@ -36,7 +36,10 @@ class _Token:
 
 
 class ClientCredentials(httpx.Auth):
-    """Authenticates requests as the client itself. `audience` and `scope` default to all that the client may have."""
+    """Authenticates requests as the client itself.
+
+    `scope` defaults to all that the client may have, `audience` (whom the tokens are for) to the first of the client's.
+    """
 
     requires_response_body = True
 
@@ -74,7 +77,7 @@ class ClientCredentials(httpx.Auth):
         if missing:
             raise TokenError(
                 f"{' and '.join(missing)} not set. Make them with"
-                " `ragecho identity client create --name my-service --env .env` and load that file."
+                " `ragecho identity client create --name my-service --service --audience URL-OF-THE-CALLED --env .env` and load that file."
             )
         return cls(*(found[name] for name in names), scope=scope, audience=audience)
 

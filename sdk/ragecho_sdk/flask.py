@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
-from flask import g, jsonify, request  # type: ignore[import-not-found]  # the `flask` extra, for whoever uses Flask
+from flask import g, jsonify, request
 
 from ragecho_sdk.auth import AuthConfigurationError, AuthError, AuthSettings, EchoUser, TokenVerifier
 

@@ -49,7 +49,7 @@ def test_an_access_token_says_what_rfc_9068_asks(
     assert header["alg"] == "ES256"
     assert header["kid"]
     assert claims["iss"] == party.issuer
-    assert claims["aud"] in (f"{server.url}/api", [f"{server.url}/api"])
+    assert claims["aud"] == [f"{server.url}/api", f"{party.issuer}/userinfo"]
     assert claims["sub"] == str(person.id)
     assert claims["client_id"] == party.id
     assert {"exp", "iat", "jti", "scope"} <= set(claims)

@@ -53,14 +53,20 @@ def variables(path: Path) -> dict[str, str]:
     return {name: value.strip("\"'") for name, _, value in (line.partition("=") for line in lines)}
 
 
-def token_of(made: dict[str, str], scope: str = "") -> str:
-    answer = httpx.post(
-        f"{made['ECHO_ISSUER']}/token",
-        data={"grant_type": "client_credentials"} | ({"scope": scope} if scope else {}),
-        auth=(made["ECHO_CLIENT_ID"], made["ECHO_CLIENT_SECRET"]),
-    )
+def token_of(made: dict[str, str], scope: str = "", resource: str = "") -> str:
+    answer = asked(made, scope, resource)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
+
+
+def asked(made: dict[str, str], scope: str = "", resource: str = "") -> httpx.Response:
+    return httpx.post(
+        f"{made['ECHO_ISSUER']}/token",
+        data={"grant_type": "client_credentials"}
+        | ({"scope": scope} if scope else {})
+        | ({"resource": resource} if resource else {}),
+        auth=(made["ECHO_CLIENT_ID"], made["ECHO_CLIENT_SECRET"]),
+    )
 
 
 def test_the_guide_is_three_commands_and_they_work(newcomer: Reader) -> None:
@@ -106,16 +112,17 @@ def running(command: list[str], folder: Path, environment: dict[str, str], says:
         process.stdout.close()
 
 
-def make_client(server: Server, folder: Path, name: str, scopes: str) -> dict[str, str]:
+def make_client(server: Server, folder: Path, name: str, scopes: str, *audiences: str) -> dict[str, str]:
     server.ragecho(
         *["identity", "client", "create", "--name", name, "--service", "--scopes", scopes],
+        *[part for audience in audiences for part in ("--audience", audience)],
         *["--env", str(folder / f".env.{name}")],
         env={"RAGECHO_PORT": server.url.rpartition(":")[2]},
     )
     return variables(folder / f".env.{name}")
 
 
-def is_guarded(url: str, made: dict[str, str], *, id_token: str = "") -> None:
+def is_guarded(server: Server, folder: Path, url: str, made: dict[str, str]) -> None:
     """Check what every framework's guard must do, with real tokens."""
     without = httpx.get(f"{url}/reports")
     assert without.status_code == 401
@@ -124,6 +131,12 @@ def is_guarded(url: str, made: dict[str, str], *, id_token: str = "") -> None:
     token = token_of(made)
     allowed = httpx.get(f"{url}/reports", headers={"Authorization": f"Bearer {token}"})
     assert (allowed.status_code, allowed.json()["caller"]) == (200, made["ECHO_CLIENT_ID"])
+    with server.client(token) as http:  # what the service was sent opens nothing of Echo's
+        assert [http.get(path).status_code for path in ("/auth/me", "/api/v1/documents")] == [401, 401]
+    elsewhere = make_client(server, folder, "elsewhere", "documents:read")
+    foreign = httpx.get(f"{url}/reports", headers={"Authorization": f"Bearer {token_of(elsewhere)}"})
+    assert foreign.status_code == 401
+    assert "another audience" in foreign.json()["detail"]
     poor = httpx.post(f"{url}/reports", headers={"Authorization": f"Bearer {token}"})
     assert poor.status_code == 403
     assert 'error="insufficient_scope", ' in poor.headers["www-authenticate"]
@@ -139,33 +152,33 @@ def is_guarded(url: str, made: dict[str, str], *, id_token: str = "") -> None:
 
 
 def test_a_fastapi_service_is_guarded(server: Server, tmp_path: Path) -> None:
-    made = make_client(server, tmp_path, "reports", "documents:read")
     port = free_port()
+    made = make_client(server, tmp_path, "reports", "documents:read", f"http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES / "fastapi"), "app:app", "--port", str(port)]
     with running([*command, "--env-file", ".env.reports"], tmp_path, dict(os.environ), "Uvicorn running"):
-        is_guarded(f"http://127.0.0.1:{port}", made)
+        is_guarded(server, tmp_path, f"http://127.0.0.1:{port}", made)
 
 
 def test_a_flask_service_is_guarded(server: Server, tmp_path: Path) -> None:
     pytest.importorskip("flask", reason="Flask is not installed")
-    made = make_client(server, tmp_path, "reports", "documents:read")
     port = free_port()
+    made = make_client(server, tmp_path, "reports", "documents:read", f"http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "flask", "--app", str(EXAMPLES / "flask" / "app.py"), "run", "--port", str(port)]
     with running(command, tmp_path, dict(os.environ) | made, "Running on"):
-        is_guarded(f"http://127.0.0.1:{port}", made)
+        is_guarded(server, tmp_path, f"http://127.0.0.1:{port}", made)
 
 
 def test_a_node_service_is_guarded(server: Server, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None or not (NODE_MODULES / "jose").is_dir():
         pytest.skip("Node or the conformance suite's packages are not installed")
-    made = make_client(server, tmp_path, "reports", "documents:read")
+    port = free_port()
+    made = make_client(server, tmp_path, "reports", "documents:read", f"http://127.0.0.1:{port}")
     shutil.copytree(EXAMPLES / "node", tmp_path / "node")
     (tmp_path / "node" / "node_modules").symlink_to(NODE_MODULES)
-    port = free_port()
     command = [node, "--env-file=../.env.reports", "app.mjs"]
     with running(command, tmp_path / "node", dict(os.environ) | {"PORT": str(port)}, "Reports are at"):
-        is_guarded(f"http://127.0.0.1:{port}", made)
+        is_guarded(server, tmp_path, f"http://127.0.0.1:{port}", made)
 
 
 def test_without_its_settings_a_service_does_not_start_and_says_how_to_get_them(tmp_path: Path) -> None:
@@ -180,6 +193,27 @@ def test_without_its_settings_a_service_does_not_start_and_says_how_to_get_them(
     assert done.returncode != 0
     assert "ECHO_ISSUER and ECHO_AUDIENCE not set" in done.stderr
     assert "ragecho identity client create" in done.stderr
+
+
+def test_a_service_gets_tokens_for_the_audiences_it_was_registered_with_and_no_other(
+    server: Server, tmp_path: Path
+) -> None:
+    reports, echo = "https://reports.example/", f"{server.url}/api"
+    made = make_client(server, tmp_path, "two", "read", reports, "echo")
+    assert made["ECHO_AUDIENCE"] == reports
+    with server.client(token_of(made)) as http:
+        assert http.get("/auth/me").status_code == 401, "the first is the default"
+    with server.client(token_of(made, resource=reports)) as http:
+        assert http.get("/auth/me").status_code == 401
+    with server.client(token_of(made, resource=echo)) as http:
+        assert http.get("/auth/me").json()["client_id"] == made["ECHO_CLIENT_ID"]
+    alone = make_client(server, tmp_path, "one", "read", reports)
+    plain = make_client(server, tmp_path, "none", "read")
+    assert plain["ECHO_AUDIENCE"] == echo
+    refused = [(alone, echo), (plain, reports), (alone, f"{reports}x"), (alone, "reports"), (alone, f"{reports}#x")]
+    for client, resource in [*refused, (alone, f"{alone['ECHO_ISSUER']}/userinfo")]:
+        answer = asked(client, resource=resource)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
 
 
 def test_a_token_ends_with_its_client(server: Server, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def client(*redirect_uris: str, kind: str = "web") -> Client:
         post_logout_redirect_uris=(),
         grant_types=("authorization_code",),
         scopes=("openid", "read"),
+        audiences=(),
         require_pkce=True,
         id_token_alg="ES256",
         backchannel_logout_uri=None,

@@ -16,7 +16,8 @@ async function currentUser(request, ...scopes) {
     throw { status: 401, challenge: 'Bearer realm="echo"', detail: `Send an access token of ${ECHO_ISSUER}: 'Authorization: Bearer <token>'.` }
   }
   const { payload } = await jwtVerify(token, keys, { ...rules, requiredClaims: ['sub', 'client_id', 'exp', 'iat'] }).catch((error) => {
-    throw { status: 401, challenge: 'Bearer realm="echo", error="invalid_token"', detail: `The token does not count: ${error.code}.` }
+    const why = error.claim === 'aud' ? `it is for another audience than ${ECHO_AUDIENCE}` : error.code
+    throw { status: 401, challenge: 'Bearer realm="echo", error="invalid_token"', detail: `The token does not count: ${why}.` }
   })
   const held = new Set((payload.scope ?? '').split(' '))
   if (!scopes.every((scope) => held.has(scope))) {

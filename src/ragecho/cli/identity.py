@@ -65,6 +65,14 @@ def create_client(
     scopes: Annotated[
         str, typer.Option(metavar="A,B", help="What it may ask for; default everything, for people to decide.")
     ] = "",
+    audience: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Whom its tokens are for: the service that checks them, or 'echo', Echo's own API (the default);"
+            " repeat for several, of which the first is the default.",
+        ),
+    ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="It can keep no secret: in a browser or on a device.")
     ] = False,
@@ -90,7 +98,9 @@ def create_client(
     if service:
         if redirect_uri or public or native or device:
             raise BadUse("--service needs no redirect URI, and is neither --public, --native nor --device.")
-        made = role.create_service_client(settings, name=name, scopes=wanted, workspace=workspace)
+        made = role.create_service_client(
+            settings, name=name, scopes=wanted, workspace=workspace, audiences=audience or []
+        )
     else:
         made = role.create_client(
             settings,
@@ -98,6 +108,7 @@ def create_client(
             redirect_uris=redirect_uri or [],
             post_logout_redirect_uris=post_logout_redirect_uri or [],
             scopes=wanted,
+            audiences=audience or [],
             is_public=public,
             is_native=native,
             has_device_flow=device,

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+# In a client's audiences: Echo's own API, wherever it is served.
+ECHO_API = "echo"
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+MAX_AUDIENCE = 2000
+_PRINTABLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # what an error may repeat: no space, no `"`, no `\`
 _LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 
 
@@ -44,6 +49,7 @@ class Client:
     post_logout_redirect_uris: tuple[str, ...]
     grant_types: tuple[str, ...]
     scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
     require_pkce: bool
     id_token_alg: str
     backchannel_logout_uri: str | None
@@ -65,6 +71,10 @@ class Client:
     def is_first_party(self) -> bool:
         """Whether this is Echo's own, which needs no consent."""
         return self.kind is ClientKind.FIRST_PARTY
+
+    def audiences_at(self, api: str) -> tuple[str, ...]:
+        """Return whom this client's tokens may be for, the first by default; `api` is Echo's own API."""
+        return tuple(api if name == ECHO_API else name for name in self.audiences) or (api,)
 
     def get_client_id(self) -> str:
         """Return the id."""
@@ -127,6 +137,18 @@ def _without_loopback_port(uri: str) -> tuple[str, str] | None:
     if host not in _LOOPBACK or (port and not (port.isascii() and port.isdigit())):
         return None
     return host, slash + rest
+
+
+def is_audience(uri: str) -> bool:
+    """Return whether a text can name an audience: an absolute URI without fragment (RFC 8707, 2)."""
+    if len(uri) > MAX_AUDIENCE or not _PRINTABLE.fullmatch(uri) or "#" in uri:
+        return False
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return False
+    return bool(parts.scheme and (parts.netloc or parts.path))
 
 
 def is_loopback_uri(uri: str) -> bool:

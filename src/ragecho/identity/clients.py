@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
 from ragecho.identity import store_clients as store
-from ragecho.identity.client_model import Client, ClientKind, GrantType, digest_of, is_loopback_uri
+from ragecho.identity.client_model import (
+    ECHO_API,
+    Client,
+    ClientKind,
+    GrantType,
+    digest_of,
+    is_audience,
+    is_loopback_uri,
+)
 from ragecho.identity.scopes import API_SCOPES, IDENTITY_SCOPES, KNOWN_SCOPES
 from ragecho.identity.settings import base_url_of
 from ragecho.identity.vault import Vault
@@ -56,6 +64,7 @@ async def create_client(
     is_native: bool = False,
     has_device_flow: bool = False,
     scopes: Sequence[str] | None = None,
+    audiences: Sequence[str] = (),
     backchannel_logout_uri: str | None = None,
 ) -> NewClient:
     """Create a client that signs people in. Raises `InvalidInput`."""
@@ -78,11 +87,14 @@ async def create_client(
         post_logout_redirect_uris=list(post_logout_redirect_uris),
         grant_types=[str(grant) for grant in grants],
         scopes=check_scopes(scopes or (*IDENTITY_SCOPES, *API_SCOPES)),
+        audiences=check_audiences(audiences),
         backchannel_logout_uri=backchannel_logout_uri,
     )
 
 
-async def create_service_client(db: Session, *, name: str, scopes: Sequence[str], workspace: str) -> NewClient:
+async def create_service_client(
+    db: Session, *, name: str, scopes: Sequence[str], workspace: str, audiences: Sequence[str] = ()
+) -> NewClient:
     """Create a client that acts for itself in one workspace (client credentials). Raises `InvalidInput` or `NotFound`."""
     check_name(name)
     wanted = check_scopes(scopes)
@@ -98,6 +110,7 @@ async def create_service_client(db: Session, *, name: str, scopes: Sequence[str]
         is_public=False,
         grant_types=[str(GrantType.CLIENT_CREDENTIALS)],
         scopes=wanted,
+        audiences=check_audiences(audiences),
         organization_id=found["organization_id"],
         workspace_id=found["id"],
     )
@@ -224,6 +237,16 @@ def check_scopes(scopes: Sequence[str]) -> list[str]:
     if unknown:
         raise InvalidInput(f"There is no scope '{unknown[0][:60]}'; known are {', '.join(sorted(KNOWN_SCOPES))}.")
     return list(dict.fromkeys(scopes))
+
+
+def check_audiences(audiences: Sequence[str]) -> list[str]:
+    """Return whom a client's tokens may be for, each once. Raises `InvalidInput` for what RFC 8707 forbids."""
+    if len(audiences) > MAX_URIS:
+        raise InvalidInput(f"At most {MAX_URIS} audiences.")
+    for audience in audiences:
+        if audience != ECHO_API and not is_audience(audience):
+            raise InvalidInput("An audience is an absolute URI without fragment, or 'echo' for Echo's own API.")
+    return list(dict.fromkeys(audiences))
 
 
 def check_redirect_uris(uris: Sequence[str], *, is_native: bool) -> None:

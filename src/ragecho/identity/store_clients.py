@@ -10,11 +10,11 @@ from ragecho.identity.client_model import Client, ClientKind
 from ragecho.platform.database import Session
 
 _COLUMNS = (
-    "id, name, kind, auth_method, application_type, redirect_uris, post_logout_redirect_uris, grant_types, scopes,"
+    "id, name, kind, auth_method, application_type, redirect_uris, post_logout_redirect_uris, grant_types, scopes, audiences,"
     " require_pkce, id_token_alg, backchannel_logout_uri, metadata, organization_id, workspace_id, created_at, updated_at,"
     " disabled_at, secret_sha256, registration_sha256"
 )
-_TUPLES = ("redirect_uris", "post_logout_redirect_uris", "grant_types", "scopes")
+_TUPLES = ("redirect_uris", "post_logout_redirect_uris", "grant_types", "scopes", "audiences")
 FIND = text(f"select {_COLUMNS} from identity_clients where id = :id and disabled_at is null")
 _EMPTY: Mapping[str, Any] = {
     "secret_sha256": None,
@@ -22,6 +22,7 @@ _EMPTY: Mapping[str, Any] = {
     "application_type": "web",
     "redirect_uris": [],
     "post_logout_redirect_uris": [],
+    "audiences": [],
     "require_pkce": True,
     "id_token_alg": "ES256",
     "backchannel_logout_uri": None,
@@ -43,10 +44,10 @@ async def insert(db: Session, values: Mapping[str, Any]) -> Client | None:
     made = await db.execute(
         text(
             "insert into identity_clients (id, name, kind, secret_sha256, secret_vault, auth_method, application_type,"
-            " redirect_uris, post_logout_redirect_uris, grant_types, scopes, require_pkce, id_token_alg,"
+            " redirect_uris, post_logout_redirect_uris, grant_types, scopes, audiences, require_pkce, id_token_alg,"
             " backchannel_logout_uri, metadata, organization_id, workspace_id, registration_sha256) values"
             " (:id, :name, :kind, :secret_sha256, :secret_vault, :auth_method, :application_type, :redirect_uris,"
-            " :post_logout_redirect_uris, :grant_types, :scopes, :require_pkce, :id_token_alg, :backchannel_logout_uri,"
+            " :post_logout_redirect_uris, :grant_types, :scopes, :audiences, :require_pkce, :id_token_alg, :backchannel_logout_uri,"
             " cast(:metadata as jsonb), :organization_id, :workspace_id, :registration_sha256)"
             f" on conflict (id) do nothing returning {_COLUMNS}"
         ),

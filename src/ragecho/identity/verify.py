@@ -34,8 +34,11 @@ def key_id_of(token: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def access_token_claims(token: str, keys: KeySet, *, issuer: str, audience: str) -> Mapping[str, Any]:
-    """Return the claims of an access token that counts at this moment, as far as the token itself says. Raises `InvalidToken`."""
+def access_token_claims(token: str, keys: KeySet, *, issuer: str, audience: str | None) -> Mapping[str, Any]:
+    """Return the claims of an access token that counts at this moment, as far as the token itself says. Raises `InvalidToken`.
+
+    `audience` is who asks; None where it is the provider itself, about any token that it has issued.
+    """
     try:
         signed = jws.deserialize_compact(token, keys, algorithms=ALGORITHMS)
         claims = orjson.loads(signed.payload)
@@ -47,7 +50,7 @@ def access_token_claims(token: str, keys: KeySet, *, issuer: str, audience: str)
     if not isinstance(claims, dict) or claims.get("iss") != issuer:
         raise InvalidToken("The token was issued by somebody else.")
     audiences = claims.get("aud")
-    if audience not in (audiences if isinstance(audiences, list) else [audiences]):
+    if audience is not None and audience not in (audiences if isinstance(audiences, list) else [audiences]):
         raise InvalidToken("The token is for another audience.")
     _check_times(claims)
     if not all(isinstance(claims.get(name), str) for name in ("sub", "client_id", "jti")):

@@ -31,7 +31,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClientShown:
-    """A client as the command line shows it; `secret` only where it was just made."""
+    """A client as the command line shows it; `secret` only where it was just made.
+
+    `audience` is whom its tokens are for when it names none, the first of `audiences`.
+    """
 
     client_id: str
     secret: str | None
@@ -44,6 +47,7 @@ class ClientShown:
     workspace_id: str | None
     issuer: str
     audience: str
+    audiences: tuple[str, ...]
     created_at: datetime
 
 
@@ -94,6 +98,7 @@ def create_client(
     redirect_uris: Sequence[str],
     post_logout_redirect_uris: Sequence[str],
     scopes: Sequence[str],
+    audiences: Sequence[str] = (),
     is_public: bool,
     is_native: bool,
     has_device_flow: bool,
@@ -108,6 +113,7 @@ def create_client(
             redirect_uris=redirect_uris,
             post_logout_redirect_uris=post_logout_redirect_uris,
             scopes=scopes or None,
+            audiences=audiences,
             is_public=is_public,
             is_native=is_native,
             has_device_flow=has_device_flow,
@@ -118,11 +124,15 @@ def create_client(
     return _run(settings, work)
 
 
-def create_service_client(settings: Settings, *, name: str, scopes: Sequence[str], workspace: str) -> ClientShown:
+def create_service_client(
+    settings: Settings, *, name: str, scopes: Sequence[str], workspace: str, audiences: Sequence[str] = ()
+) -> ClientShown:
     """Create a client that acts for itself in a workspace. Raises `InvalidInput` or `NotFound`."""
 
     async def work(db: Session) -> ClientShown:
-        made = await clients.create_service_client(db, name=name, scopes=scopes, workspace=workspace)
+        made = await clients.create_service_client(
+            db, name=name, scopes=scopes, workspace=workspace, audiences=audiences
+        )
         return await _shown(db, settings, made.client, made.secret)
 
     return _run(settings, work)
@@ -178,6 +188,7 @@ def rotate_signing_keys(settings: Settings) -> None:
 
 async def _shown(db: Session, settings: Settings, client: Client, secret: str | None) -> ClientShown:
     base = await clients.base_url(db, settings)
+    audiences = client.audiences_at(f"{base}/api")
     return ClientShown(
         client_id=client.id,
         secret=secret,
@@ -189,7 +200,8 @@ async def _shown(db: Session, settings: Settings, client: Client, secret: str | 
         scopes=client.scopes,
         workspace_id=str(client.workspace_id) if client.workspace_id else None,
         issuer=f"{base}/identity",
-        audience=f"{base}/api",
+        audience=audiences[0],
+        audiences=audiences,
         created_at=client.created_at,
     )
 

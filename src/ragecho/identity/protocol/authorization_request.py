@@ -14,6 +14,7 @@ from ragecho.identity.protocol.grants import refuse_foreign_scopes
 from ragecho.identity.protocol.keys import read_own_token
 from ragecho.identity.protocol.provider import Work
 from ragecho.identity.protocol.requests import ProtocolRequest
+from ragecho.identity.protocol.resources import asked_resources
 from ragecho.identity.protocol.server import ProtocolServer
 from ragecho.platform.bridge import run
 
@@ -23,7 +24,7 @@ PROMPTS = frozenset({"none", "login", "consent", "select_account", "create"})
 KEPT = frozenset({
     "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
     "code_challenge_method", "prompt", "max_age", "login_hint", "ui_locales", "claims", "acr_values", "id_token_hint",
-    "display", "claims_locales", "is_redirect_uri_given",
+    "display", "claims_locales", "resource", "is_redirect_uri_given",
 })  # fmt: skip
 MAX_CLAIMS = 4096
 _AGE = re.compile(r"[0-9]{1,9}")
@@ -44,6 +45,7 @@ class AuthorizationRequest:
     max_age: int | None
     claims: Mapping[str, Any] | None
     subject: str | None
+    resources: tuple[str, ...]
 
 
 class RequestNotSupportedError(OAuth2Error):  # type: ignore[misc]  # Authlib has no annotations
@@ -139,6 +141,7 @@ def _check_rest(work: Work, request: ProtocolRequest, redirect_uri: str) -> Auth
         max_age=_max_age(parameters.get("max_age"), client),
         claims=claims,
         subject=_subject(work, parameters.get("id_token_hint"), claims),
+        resources=asked_resources(work.provider, client, parameters),
     )
 
 

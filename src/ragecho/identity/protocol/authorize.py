@@ -197,6 +197,7 @@ async def _issue(
         user_id=session.user_id,
         session_id=session.id,
         scopes=scopes,
+        resources=request.resources,
         auth_time=session.authenticated_at,
         acr=session.acr,
         amr=session.amr,

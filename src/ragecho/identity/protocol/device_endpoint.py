@@ -11,6 +11,7 @@ from ragecho.identity.protocol import store_device
 from ragecho.identity.protocol.grants import AUTH_METHODS, refuse_foreign_scopes
 from ragecho.identity.protocol.provider import Work
 from ragecho.identity.protocol.requests import ProtocolRequest
+from ragecho.identity.protocol.resources import asked_resources
 from ragecho.identity.protocol.server import ProtocolServer, Reply
 from ragecho.platform.bridge import run, wait
 
@@ -26,6 +27,7 @@ class DeviceAuthorization(DeviceAuthorizationEndpoint):  # type: ignore[misc]  #
         super().__init__(server)
         settings = server.work.provider.settings
         self.EXPIRES_IN = settings.device_code_seconds
+        self._resources: tuple[str, ...] = ()
         self.INTERVAL = settings.device_interval_seconds
 
     def authenticate_client(self, request: ProtocolRequest) -> Client:
@@ -36,6 +38,7 @@ class DeviceAuthorization(DeviceAuthorizationEndpoint):  # type: ignore[misc]  #
         refuse_foreign_scopes(client, (request.payload.scope or "").split())
         if not client.get_allowed_scope(request.payload.scope):
             raise InvalidScopeError("Name a scope, for instance 'openid'.")
+        self._resources = asked_resources(self.server.work.provider, client, request.form)
         return client
 
     def generate_device_code(self) -> str:
@@ -58,6 +61,7 @@ class DeviceAuthorization(DeviceAuthorizationEndpoint):  # type: ignore[misc]  #
                     user_code=data["user_code"],
                     client_id=client_id,
                     scopes=(allowed or "").split(),
+                    resources=self._resources,
                     seconds=self.EXPIRES_IN,
                     interval_seconds=self.INTERVAL,
                 )

@@ -12,6 +12,7 @@ from authlib.oauth2.rfc8628 import DeviceCodeGrant
 from ragecho.identity.client_model import Client, digest_of
 from ragecho.identity.protocol import store_device, store_grants
 from ragecho.identity.protocol.provider import Person, Work, new_claims
+from ragecho.identity.protocol.resources import choose_audience, refuse_beyond_grant
 from ragecho.identity.scopes import KNOWN_SCOPES
 from ragecho.platform.bridge import wait
 
@@ -59,6 +60,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib has no
     def query_authorization_code(self, code: str, client: Client) -> TakenCode | None:
         """Use the code, of this client only. Reuse ends the grant: its tokens may be in two hands (RFC 9700, 4.5)."""
         work: Work = self.server.work
+        choose_audience(work, client, self.request.form)
         digest = digest_of(code)
         row = wait(store_grants.take_code(work.db, digest, client.id))
         if row is None:
@@ -69,6 +71,7 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib has no
         work.grant = wait(store_grants.find_grant(work.db, row["grant_id"]))
         if work.grant is None:
             return None
+        refuse_beyond_grant(work, client, work.grant["resources"])
         return TakenCode(**row, scopes=tuple(work.grant["scopes"]))
 
     def delete_authorization_code(self, authorization_code: TakenCode) -> None:
@@ -109,6 +112,7 @@ class ClientCredentials(ClientCredentialsGrant):  # type: ignore[misc]  # Authli
     def validate_requested_scope(self) -> None:
         """Give all of the client's scopes where none are named; refuse what the client may not have."""
         client: Client = self.request.client
+        choose_audience(self.server.work, client, self.request.form)
         asked = (self.request.payload.scope or "").split()
         refuse_foreign_scopes(client, asked)
         if not asked:
@@ -150,6 +154,8 @@ class Refresh(RefreshTokenGrant):  # type: ignore[misc]  # Authlib has no annota
         asked = (self.request.payload.scope or "").split()
         if not set(asked) <= set(row["scopes"]):
             raise InvalidScopeError("A refresh can narrow the scope but not widen it.")
+        choose_audience(work, self.request.client, self.request.form)
+        refuse_beyond_grant(work, self.request.client, row["resources"])
         is_first_use = wait(store_grants.take_refresh_token(work.db, digest))
         leeway = work.provider.settings.refresh_leeway_seconds
         if not is_first_use and not wait(store_grants.is_within_leeway(work.db, digest, seconds=leeway)):
@@ -212,6 +218,11 @@ class Device(DeviceCodeGrant):  # type: ignore[misc]  # Authlib has no annotatio
 
     def query_user_grant(self, user_code: str) -> tuple[Person | None, bool] | None:
         """Return who decided what, or None while nobody did; an approval is used up by the first who asks."""
+        client = self.server.query_client(self._polled.get_client_id())
+        if client is None:
+            raise InvalidGrantError("Invalid 'device_code' in request.")
+        choose_audience(self.server.work, client, self.request.form)
+        refuse_beyond_grant(self.server.work, client, self._polled.row["resources"])
         status = self._polled.row["status"]
         if status == "denied":
             return None, False

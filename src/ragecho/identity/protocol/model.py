@@ -83,4 +83,5 @@ class DeviceRequest:
     client_name: str
     is_first_party: bool
     scopes: tuple[str, ...]
+    resources: tuple[str, ...]
     expires_at: datetime

@@ -46,6 +46,10 @@ class ClientCache:
         self._known[client_id] = (now, client)
         return client
 
+    def forget(self, client_id: str) -> None:
+        """Read this client anew at its next request to this process."""
+        self._known.pop(client_id, None)
+
 
 class EndSession(Protocol):
     """Ends a browser session of the accounts' side."""
@@ -71,6 +75,11 @@ class Provider:
     is_https: bool
     allows_registration: bool
 
+    @property
+    def userinfo(self) -> str:
+        """The userinfo endpoint, which is an audience as well: of tokens with the scope `openid`."""
+        return f"{self.issuer}/userinfo"
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -93,6 +102,7 @@ class Work:
     session: Session | None = None
     grant: Any = None
     client: Client | None = None
+    resources: tuple[str, ...] = ()
 
     @property
     def db(self) -> Session:

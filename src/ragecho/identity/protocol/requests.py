@@ -16,10 +16,12 @@ MAX_BYTES = 64 * 1024
 MAX_VALUE = 16 * 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Values that errors may repeat have only characters that an error description may have (RFC 6749, appendix A.8).
-_STRICT = frozenset({"client_id", "redirect_uri", "response_type", "response_mode", "grant_type", "scope", "prompt"})
+_STRICT = frozenset(
+    {"client_id", "redirect_uri", "response_type", "response_mode", "grant_type", "scope", "prompt", "resource"}
+)
 _DESCRIBABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 _FORM = "application/x-www-form-urlencoded"
-# Unlike the others it may be in a request several times (RFC 8707).
+# Unlike the others it may be in a request several times (RFC 8707); kept with spaces between, which no URI has.
 _REPEATABLE = frozenset({"resource"})
 
 
@@ -103,10 +105,10 @@ def parse_parameters(raw: bytes) -> dict[str, str]:
         raise InvalidRequestError("The parameters are not form-encoded UTF-8, or too many.") from error
     found: dict[str, str] = {}
     for name, value in pairs:
-        if not value or name in _REPEATABLE:
+        if not value:
             continue
         shown = name if re.fullmatch(r"[a-z_]{1,40}", name) else "a parameter"
-        if name in found:
+        if name in found and name not in _REPEATABLE:
             raise InvalidRequestError(f"Multiple '{shown}' in request.")
         if len(value) > MAX_VALUE or len(name) > MAX_VALUE:
             raise InvalidRequestError(f"The value of '{shown}' is too long.")
@@ -114,7 +116,7 @@ def parse_parameters(raw: bytes) -> dict[str, str]:
             raise InvalidRequestError(f"The value of '{shown}' has control characters.")
         if name in _STRICT and not _DESCRIBABLE.fullmatch(value):
             raise InvalidRequestError(f"The value of '{shown}' has characters that it must not have.")
-        found[name] = value
+        found[name] = f"{found[name]} {value}" if name in found else value
     return found
 
 

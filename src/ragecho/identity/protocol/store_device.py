@@ -18,14 +18,15 @@ async def insert(
     user_code: str,
     client_id: str,
     scopes: Sequence[str],
+    resources: Sequence[str] = (),
     seconds: int,
     interval_seconds: int,
 ) -> bool:
     """Store a device's request; False where the user code is taken."""
     made = await db.execute(
         text(
-            "insert into identity_device_codes (device_code_sha256, user_code, client_id, scopes, interval_seconds, expires_at)"
-            " values (:device, :user_code, :client, :scopes, :interval, now() + make_interval(secs => :seconds))"
+            "insert into identity_device_codes (device_code_sha256, user_code, client_id, scopes, resources,"
+            " interval_seconds, expires_at) values (:device, :user_code, :client, :scopes, :resources, :interval, now() + make_interval(secs => :seconds))"
             " on conflict (user_code) do nothing"
         ),
         {
@@ -33,6 +34,7 @@ async def insert(
             "user_code": user_code,
             "client": client_id,
             "scopes": list(scopes),
+            "resources": list(resources),
             "interval": interval_seconds,
             "seconds": seconds,
         },
@@ -44,7 +46,7 @@ async def find_pending(db: Session, user_code: str) -> DeviceRequest | None:
     """Return what waits under the code."""
     found = await db.execute(
         text(
-            "select d.user_code, d.client_id, d.scopes, d.expires_at, c.name, c.kind from identity_device_codes d"
+            "select d.user_code, d.client_id, d.scopes, d.resources, d.expires_at, c.name, c.kind from identity_device_codes d"
             " join identity_clients c on c.id = d.client_id"
             " where d.user_code = :code and d.status = 'pending' and d.expires_at > now() and c.disabled_at is null"
         ),
@@ -59,6 +61,7 @@ async def find_pending(db: Session, user_code: str) -> DeviceRequest | None:
         client_name=row["name"],
         is_first_party=row["kind"] == "first_party",
         scopes=tuple(row["scopes"]),
+        resources=tuple(row["resources"]),
         expires_at=row["expires_at"],
     )
 
@@ -76,6 +79,7 @@ async def approve(db: Session, user_code: str, *, session: BrowserSession) -> bo
         user_id=session.user_id,
         session_id=None,
         scopes=waiting.scopes,
+        resources=waiting.resources,
         auth_time=session.authenticated_at,
         acr=session.acr,
         amr=session.amr,
@@ -115,7 +119,7 @@ async def poll(db: Session, device_code_sha256: bytes) -> RowMapping | None:
             " interval_seconds = least(60, d.interval_seconds"
             "   + case when now() < old.last_polled_at + make_interval(secs => old.interval_seconds) then 5 else 0 end)"
             " from old where d.device_code_sha256 = old.device_code_sha256"
-            " returning d.client_id, d.user_code, d.scopes, d.grant_id, d.status, d.expires_at <= now() as is_expired,"
+            " returning d.client_id, d.user_code, d.scopes, d.resources, d.grant_id, d.status, d.expires_at <= now() as is_expired,"
             " coalesce(now() < old.last_polled_at + make_interval(secs => old.interval_seconds), false) as is_too_fast"
         ),
         {"device": device_code_sha256},

@@ -27,6 +27,7 @@ async def insert_grant(
     user_id: UUID,
     session_id: UUID | None,
     scopes: Sequence[str],
+    resources: Sequence[str] = (),
     auth_time: datetime,
     acr: str | None,
     amr: Sequence[str],
@@ -37,8 +38,8 @@ async def insert_grant(
     await db.execute(
         text(
             "insert into identity_grants"
-            " (id, client_id, user_id, session_id, scopes, auth_time, acr, amr, claims, expires_at) values"
-            " (:id, :client, :user, :session, :scopes, :auth_time, :acr, :amr, cast(:claims as jsonb),"
+            " (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, claims, expires_at) values"
+            " (:id, :client, :user, :session, :scopes, :resources, :auth_time, :acr, :amr, cast(:claims as jsonb),"
             "  now() + make_interval(days => :days))"
         ),
         {
@@ -47,6 +48,7 @@ async def insert_grant(
             "user": user_id,
             "session": session_id,
             "scopes": list(scopes),
+            "resources": list(resources),
             "auth_time": auth_time,
             "acr": acr,
             "amr": list(amr),
@@ -65,7 +67,7 @@ async def find_grant(db: Session, grant_id: UUID) -> RowMapping | None:
     """Return a grant that counts: not revoked, not over, of a person who is not disabled."""
     found = await db.execute(
         text(
-            "select g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.auth_time, g.acr, g.amr, g.claims, g.expires_at"
+            "select g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.claims, g.expires_at"
             " from identity_grants g join users u on u.id = g.user_id"
             f" where g.id = :id and {_LIVE}"
         ),
@@ -157,7 +159,7 @@ async def find_refresh_token(db: Session, token_sha256: bytes) -> RowMapping | N
     """Return a refresh token, used or not, with its grant's state."""
     found = await db.execute(
         text(
-            "select t.grant_id, t.generation, t.used_at, t.expires_at, g.client_id, g.scopes,"
+            "select t.grant_id, t.generation, t.used_at, t.expires_at, g.client_id, g.scopes, g.resources,"
             f" t.expires_at > now() and {_LIVE} as is_live"
             " from identity_refresh_tokens t join identity_grants g on g.id = t.grant_id join users u on u.id = g.user_id"
             " where t.token_sha256 = :token"

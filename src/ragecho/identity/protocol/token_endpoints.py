@@ -57,7 +57,7 @@ def find_token(work: Work, token: str) -> FoundToken | None:
         )
     provider = work.provider
     try:
-        claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=provider.audience)
+        claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=None)
     except InvalidToken:
         return None
     grant_id = _uuid(claims.get("gid"))

@@ -11,6 +11,7 @@ from joserfc.jwk import KeySet
 
 from ragecho.identity.client_model import Client
 from ragecho.identity.protocol.provider import Person, Work
+from ragecho.identity.protocol.resources import audience_of_token
 
 REFRESH_PURPOSE = "refresh-token"
 SCOPE_CLAIMS: Mapping[str, tuple[str, ...]] = {
@@ -38,9 +39,9 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]  # Authlib ha
         """Return the signing key alone, in a set: so its `kid` is written, and no other is chosen."""
         return KeySet([self._work.keys.current["ES256"]])
 
-    def get_audiences(self, client: Client, user: object, scope: object) -> str:
-        """Return Echo's own API."""
-        return self._work.provider.audience
+    def get_audiences(self, client: Client, user: object, scope: object) -> str | list[str]:
+        """Return whom the token is for."""
+        return audience_of_token(self._work, client, str(scope or ""))
 
     def get_jti(self, client: Client, grant_type: str, user: object, scope: object) -> str:
         """Return 128 random bits; the library's own generator draws character by character."""

@@ -22,7 +22,7 @@ async def userinfo(work: Work, token: str | None) -> Reply:
         return Reply(401, {}, (*JSON, ("WWW-Authenticate", 'Bearer realm="userinfo"')))
     provider = work.provider
     try:
-        claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=provider.audience)
+        claims = access_token_claims(token, work.keys.verification, issuer=provider.issuer, audience=provider.userinfo)
         grant = await live_grant(work, claims.get("gid"))
         if grant is None or (claims["sub"], claims["client_id"]) != (str(grant["user_id"]), grant["client_id"]):
             raise InvalidToken("It was revoked, or the person may not sign in any more.")

@@ -28,6 +28,8 @@ create table identity_clients (
   post_logout_redirect_uris text[] not null default '{}',
   grant_types               text[] not null,
   scopes                    text[] not null,
+  -- whom its tokens may be for (RFC 8707), the first by default; 'echo' is Echo's own API, as is an empty list
+  audiences                 text[] not null default '{}',
   require_pkce              boolean not null default true,
   id_token_alg              text not null default 'ES256' check (id_token_alg in ('ES256', 'RS256')),
   backchannel_logout_uri    text,
@@ -49,6 +51,8 @@ create table identity_grants (
   user_id    uuid not null references users on delete cascade,
   session_id uuid,
   scopes     text[] not null,
+  -- the audiences that the authorization request named (RFC 8707); empty: whatever the client may have
+  resources  text[] not null default '{}',
   auth_time  timestamptz not null,
   acr        text,
   amr        text[] not null default '{}',
@@ -99,6 +103,7 @@ create table identity_device_codes (
   user_code          text not null unique,
   client_id          text not null references identity_clients on delete cascade,
   scopes             text[] not null,
+  resources          text[] not null default '{}',
   status             text not null default 'pending' check (status in ('pending', 'approved', 'denied', 'used')),
   grant_id           uuid references identity_grants on delete cascade,
   interval_seconds   integer not null,
