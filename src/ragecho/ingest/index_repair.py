@@ -6,7 +6,7 @@ from ragecho.ingest.service import Uploads
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import DocumentId, JobId
-from ragecho.library import index_check
+from ragecho.library import contents, index_check
 from ragecho.library.index_check import IndexHealth
 from ragecho.platform.database import Database
 from ragecho.ports.blobs import BlobStore
@@ -48,11 +48,10 @@ class Index:
             async with self._database.transaction(caller) as session:
                 await index_check.repair_readers(session, caller)
         orphans = await index_check.orphaned_blobs(self._database, self._blobs, caller)
-        for digest in orphans:
-            await self._blobs.delete(caller.workspace_id, digest)
+        removed = await contents.remove_unreferenced(self._database, self._blobs, caller, orphans)
         async with self._database.transaction(caller) as session:
             await index_check.repair_counts(session, caller)
-        return Repair(documents, len(lost), len(orphans), counts=True)
+        return Repair(documents, len(lost), removed, counts=True)
 
     async def _process_again(self, caller: Caller, broken: set[str]) -> int:
         wanted: set[DocumentId] = set()

@@ -88,7 +88,7 @@ class JobStreams:
             shown = {job.id: _face(job) for job in first}
             for job in first:
                 yield Followed(job)
-            last = time.monotonic()
+            last, is_all_seen = time.monotonic(), True
             while pending and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_SECONDS)
                 try:
@@ -96,6 +96,7 @@ class JobStreams:
                 except EchoError:
                     break  # the caller may see nothing any more, or the database is away: the client asks again
                 # A job that is not seen any more was deleted with its document, or taken from the caller.
+                is_all_seen = is_all_seen and len(now) == len(pending)
                 pending &= {job.id for job in now}
                 for job in now:
                     if shown.get(job.id) != _face(job):
@@ -106,7 +107,7 @@ class JobStreams:
                 if time.monotonic() - last > HEARTBEAT_SECONDS:
                     last = time.monotonic()
                     yield Followed()
-            yield Followed(is_over=True, is_complete=not pending)
+            yield Followed(is_over=True, is_complete=not pending and is_all_seen)
         finally:
             self._running[who] -= 1
             if not self._running[who]:

@@ -64,18 +64,24 @@ class Uploads:
         return self._max_file_bytes
 
     async def accept_all(
-        self, caller: Caller, files: Sequence[Incoming], *, labels: Labels, handling: Handling | None = None
+        self,
+        caller: Caller,
+        files: Sequence[Incoming],
+        *,
+        labels: Labels,
+        handling: Handling | None = None,
+        sealed: str | None = None,
     ) -> AcceptedUpload:
         """Store the files and queue their processing, all of them in one transaction or none.
 
         The same bytes again lead to the document that holds them. A repetition with the same idempotency key within 24 hours
-        gets the answer of the first. Raises `InvalidInput` (also `IdempotencyMismatch` and `WorkspaceFull`), `NotFound` for
+        gets the answer of the first. `sealed` is a password that was sealed before. Raises `InvalidInput` (also `IdempotencyMismatch` and `WorkspaceFull`), `NotFound` for
         readers who are not of the organisation, `TooLarge` with the file's name, `IdempotencyInProgress`, `RateLimited`.
         """
         handling = handling or Handling()
         tags, metadata = checked_tags(labels.tags), checked_metadata(labels.metadata)
         named = [(checked_filename(file.filename), file) for file in files]
-        sealed = self.seal(handling.password)
+        sealed = sealed or self.seal(handling.password)
         blobs = [await self._put(caller, name, file) for name, file in named]
         key, fingerprint = _fingerprints(handling, labels, named, blobs)
         batch_id = handling.batch_id or uuid7()

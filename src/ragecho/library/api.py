@@ -13,6 +13,7 @@ from ragecho.kernel.errors import InvalidInput, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
+from ragecho.library.contents import remove_unreferenced
 from ragecho.library.model import DocumentFilter
 from ragecho.library.rerank import rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
@@ -109,12 +110,9 @@ def build_documents_router(
             who,
             session,
         ):
-            contents = await service.delete_document(who, session, wanted)
+            digests = await service.delete_document(who, session, wanted)
         worker = Caller.worker(caller.organization_id, caller.workspace_id)
-        async with database.transaction(worker) as session:
-            unused = await store_documents.unreferenced_contents(session, worker, sorted(contents))
-        for sha256 in sorted(unused):
-            await blobs.delete(caller.workspace_id, sha256)
+        await remove_unreferenced(database, blobs, worker, digests)
         log.info("document.deleted", document_id=str(document_id))
         return Response(status_code=204)
 

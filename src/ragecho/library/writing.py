@@ -27,10 +27,12 @@ from ragecho.library.store_documents import (
     set_status,
     unreferenced_contents,
 )
-from ragecho.library.store_embeddings import load_embeddings, store_embeddings, touch_embeddings
+from ragecho.library.store_embeddings import load_embeddings, purge_embeddings, store_embeddings, touch_embeddings
 from ragecho.library.store_fetched import drop_version, fill_version, merge_metadata
+from ragecho.library.store_versions import ListedVersion, list_versions
 
 __all__ = [
+    "ListedVersion",
     "begin_versions",
     "delete_chunks",
     "drop_version",
@@ -45,6 +47,7 @@ __all__ = [
     "insert_versions",
     "latest_version",
     "list_documents",
+    "list_versions",
     "load_embeddings",
     "load_parsed",
     "lock_content",
@@ -52,6 +55,7 @@ __all__ = [
     "lock_index",
     "merge_metadata",
     "next_version_number",
+    "purge_embeddings",
     "replace_grants",
     "set_progress",
     "set_status",

@@ -18,6 +18,9 @@ from ragecho.identity.settings import base_url_of, issuer_of
 from ragecho.ingest.api import build_uploads_router
 from ragecho.ingest.api_index import build_index_router
 from ragecho.ingest.api_jobs import build_jobs_router
+from ragecho.ingest.api_lifecycle import build_lifecycle_router
+from ragecho.ingest.api_resumable import PREFIX, build_resumable_router
+from ragecho.ingest.lifecycle import Lifecycle
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.sources.api import build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
@@ -66,7 +69,7 @@ def build_app(services: Services) -> FastAPI:
         checks={"database": services.database.ping, "blobs": services.blobs.check},
         refresh_metrics=[refresh_job_gauges],
         # The limit of one file is its own; this one bounds a request with several.
-        body_limits={"/api/v1/documents": HttpSettings().max_upload_bytes},
+        body_limits=dict.fromkeys(("/api/v1/documents", PREFIX), HttpSettings().max_upload_bytes),
     )
     services.gateway.provider.attach(app)
     return app
@@ -102,6 +105,8 @@ def _routers(services: Services) -> list[APIRouter]:
         # Routes are matched in order: tokens are asked for far more often than anything else.
         *build_identity_routers(services.identity),
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
+        build_resumable_router(services.resumable, authenticate),
+        build_lifecycle_router(Lifecycle(database, services.blobs), database, authenticate),
         build_url_router(services.url_uploads, authenticate),
         build_documents_router(database, services.blobs, services.renderer, authenticate),
         build_search_router(services.search, services.reranker, authenticate),

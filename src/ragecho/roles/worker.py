@@ -10,7 +10,7 @@ from ragecho.ingest.settings import IngestSettings
 from ragecho.platform.jobs.runner import JobRunner
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing
-from ragecho.wiring import ingest_flow, source_work
+from ragecho.wiring import build_maintenance, ingest_flow, source_work
 
 log = get_logger(__name__)
 
@@ -51,12 +51,16 @@ async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
             # With the database gone, an orderly end would wait for it. What is left undone is handed out again anyway.
             loop.call_later(STOP_SECONDS, os._exit, 1)
 
+        tidying = asyncio.create_task(build_maintenance(settings, database).run())
+
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         try:
             await work
         except asyncio.CancelledError:
             log.info("worker.stopped")
+        finally:
+            tidying.cancel()
 
 
 def _announce() -> None:
