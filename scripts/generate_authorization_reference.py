@@ -1,4 +1,4 @@
-"""Write docs/reference/authorization.md from the authorization table and the routes.
+"""Write docs/reference/authorization.md and the SDK's table of scopes from the authorization table and the routes.
 
 `python scripts/generate_authorization_reference.py`
 """
@@ -15,6 +15,19 @@ from ragecho.roles.api import build_app
 from ragecho.wiring import build_services
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference" / "authorization.md"
+
+SDK_TARGET = Path(__file__).parents[1] / "sdk" / "ragecho_sdk" / "scopes.py"
+
+SDK_HEAD = '''\
+"""Which of Echo's scopes stand for others. Made by scripts/generate_authorization_reference.py; a test holds it to the table."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# A token with the broad scope on the right may do what the narrow one on the left names.
+BROADER: Mapping[str, str] = MappingProxyType(
+    {
+'''
 
 HEAD = """\
 # Authorization
@@ -76,6 +89,12 @@ def reference() -> str:
     return "\n".join([HEAD, *_table(), DOCUMENTS, *_access(), LEVELS, *_routes()]).rstrip() + "\n"
 
 
+def sdk_scopes() -> str:
+    """Return the SDK's module of scopes."""
+    lines = "".join(f'        "{permission}": "{rule.scope}",\n' for permission, rule in RULES.items())
+    return f"{SDK_HEAD}{lines}    }}\n)\n"
+
+
 def _table() -> Iterator[str]:
     yield "## Who may do what\n"
     roles = [*(f"{role}" for role in WorkspaceRole), *(f"org. {role}" for role in OrganizationRole)]
@@ -133,3 +152,4 @@ def _paths() -> dict[str, dict[str, dict[str, object]]]:
 if __name__ == "__main__":
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(reference(), encoding="utf-8")
+    SDK_TARGET.write_text(sdk_scopes(), encoding="utf-8")

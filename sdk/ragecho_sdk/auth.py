@@ -23,6 +23,7 @@ from joserfc.jws import JWSRegistry
 
 from ragecho_sdk.errors import EchoError
 from ragecho_sdk.provider import Provider, ProviderError
+from ragecho_sdk.scopes import BROADER
 
 # Asymmetric ones only: whoever can check a token must not be able to make one.
 ALGORITHMS = ("ES256", "EdDSA", "Ed25519", "RS256", "PS256")
@@ -82,8 +83,8 @@ class EchoUser:
         return self.subject == self.client_id
 
     def has_scopes(self, *scopes: str) -> bool:
-        """Return whether the token carries all of these."""
-        return self.scopes.issuperset(scopes)
+        """Return whether the token carries all of these, `documents:read` by itself or as part of `read`."""
+        return all(scope in self.scopes or BROADER.get(scope) in self.scopes for scope in scopes)
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class TokenVerifier:
 
 
 def _with_scopes(user: EchoUser, scopes: Sequence[str]) -> EchoUser:
-    missing = [scope for scope in scopes if scope not in user.scopes]
+    missing = [scope for scope in scopes if not user.has_scopes(scope)]
     if missing:
         raise AuthError(
             403,

@@ -13,10 +13,12 @@ from joserfc.jwk import ECKey, RSAKey
 from starlette.testclient import TestClient
 from tests.unit.client.issuer import AUDIENCE, ISSUER, Issuer
 
+from ragecho.kernel.authorization import RULES
 from ragecho_sdk.auth import AuthConfigurationError, AuthError, AuthSettings, EchoUser, TokenVerifier
 from ragecho_sdk.client_credentials import ClientCredentials, TokenError
 from ragecho_sdk.fastapi import EchoAuth
 from ragecho_sdk.provider import KEYS_SECONDS, REFETCH_SECONDS, STALE_SECONDS, Provider
+from ragecho_sdk.scopes import BROADER
 
 
 class Clock:
@@ -163,6 +165,21 @@ def test_a_missing_scope_is_403_and_named(verifier: TokenVerifier, issuer: Issue
     assert (error.status, error.error) == (403, "insufficient_scope")
     assert 'scope="reports:write"' in error.headers["WWW-Authenticate"]
     assert "reports:write" in error.description
+
+
+def test_a_broad_scope_stands_for_its_acts_and_for_no_other(verifier: TokenVerifier, issuer: Issuer) -> None:
+    broad = f"Bearer {issuer.token(scope='read')}"
+    assert verifier.verify(broad, "documents:read", "read").has_scopes("documents:read", "jobs:read")
+    for scope in ("documents:write", "reports:read", "write"):
+        assert refusal(verifier, broad, scope).error == "insufficient_scope"
+    narrow = f"Bearer {issuer.token(scope='documents:read')}"
+    assert refusal(verifier, narrow, "read").error == "insufficient_scope", "a part is not the whole"
+
+
+def test_the_scopes_are_those_of_the_authorization_table() -> None:
+    assert {str(permission): str(rule.scope) for permission, rule in RULES.items()} == BROADER, (
+        "run scripts/generate_authorization_reference.py"
+    )
 
 
 def test_keys_are_fetched_once(verifier: TokenVerifier, issuer: Issuer) -> None:
