@@ -41,6 +41,7 @@ PICTURES = frozenset(
 LOCKED_OFFICE = "application/x-ole-encrypted"  # a modern Office file behind a password, whichever it is
 
 _HEAD_BYTES = 64 * 1024
+_PDF_BYTES = 1024
 _BY_EXTENSION = {
     ".md": MARKDOWN,
     ".markdown": MARKDOWN,
@@ -118,14 +119,15 @@ def detect(data: bytes, filename: str) -> str:
     """Return the MIME type of `data`. Raises `ParseFailed` "empty", "encrypted" or "unsupported_type"."""
     if not data.strip(b"\x00 \t\r\n\f\v"):
         raise failure("empty")
-    if b"%PDF-" in data[:1024]:
-        return PDF
     if data.startswith(b"{\\rtf"):
         return RTF
     if data.startswith(b"PK\x03\x04"):
         return _zip_type(data)
     if data.startswith(_OLE):
         return _ole_type(data)
+    place = data[:_PDF_BYTES].find(b"%PDF-")  # readers accept rubbish before it; a text may speak of it
+    if place >= 0 and (not data[:place].strip(b"\xef\xbb\xbf\x00 \t\r\n") or b"startxref" in data):
+        return PDF
     if not looks_like_text(data):
         found = _binary_type(data)
         if found in PICTURES:

@@ -59,7 +59,7 @@ class _Reader:
                 self._builder.add(BlockKind.META, ", ".join(people))
 
     def _people(self, node: Any) -> list[str]:
-        """Return the names that \\and, \\\\ or commas part."""
+        """Return the names that `and`, line breaks or commas part."""
         arguments = [one for one in (node.nodeargd.argnlist if node.nodeargd else ()) if one is not None]
         names: list[list[Any]] = [[]]
         for part in getattr(arguments[-1], "nodelist", arguments) if arguments else ():
