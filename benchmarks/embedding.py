@@ -7,6 +7,7 @@ batches of `BATCH_TOKENS` tokens, which on these machines beats larger batches, 
 
 import argparse
 import asyncio
+import copy
 import json
 import os
 import resource
@@ -55,7 +56,7 @@ def _raw(spec: ModelSpec, texts: Sequence[str], threads: int, model_dir: Path, b
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(folder / spec.weights.name), options, providers=["CPUExecutionProvider"])
-    tokenizer = load_tokenizer(folder)
+    tokenizer = copy.deepcopy(load_tokenizer(folder))  # the shared one is left as it is
     tokenizer.enable_truncation(spec.max_tokens)
 
     def run(rows: Sequence[Sequence[int]]) -> None:

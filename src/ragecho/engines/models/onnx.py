@@ -9,6 +9,8 @@ many runs of one shared session, each on one thread, which beats one run on many
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,21 +22,33 @@ from ragecho.engines.models.store import installed_folder
 from ragecho.kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 # Far more text than `max_tokens` can hold is not tokenised at all: a token of WordPiece is at most 100 characters.
 CHARACTERS_PER_TOKEN: Final = 100
 _ERRORS_ONLY: Final = 3
 
 
+@lru_cache(maxsize=4)
 def load_tokenizer(folder: Path) -> "Tokenizer":
-    """Return a fresh tokenizer without truncation and padding; these settings are mutable, so instances are not shared."""
+    """Return the tokenizer without truncation and padding, one for the whole process.
+
+    These settings are mutable: whoever changes them takes a copy. One of a multilingual vocabulary is 280 MB in memory.
+    """
     from tokenizers import Tokenizer
 
     tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a model reads of one text or pair, cut to its length."""
+
+    ids: list[int]
+    type_ids: list[int]
 
 
 class OnnxTokenCounter:
@@ -55,14 +69,13 @@ class OnnxTokenCounter:
 class OnnxModel:
     """A session and a tokenizer. Cheap to make; `load` (or the first run) reads and verifies the files. Thread-safe."""
 
-    def __init__(self, spec: ModelSpec, model_dir: Path, *, truncation: str = "longest_first") -> None:
+    def __init__(self, spec: ModelSpec, model_dir: Path) -> None:
         if not spec.is_runnable:
             raise ConfigurationError(
                 f"The weights of {spec.name} are {spec.weight_format} and cannot be run as they are."
             )
         self.spec = spec
         self._model_dir = model_dir
-        self._truncation = truncation
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Tokenizer, frozenset[str]] | None = None
 
@@ -70,19 +83,25 @@ class OnnxModel:
         """Read the files. Raises `ConfigurationError` when they are missing or not what the catalogue names."""
         self._parts()
 
-    def encode(self, text: str, pair: str | None = None) -> "Encoding":
-        """Return the tokens of `text` (and `pair`), cut to the model's length."""
+    def encode(self, text: str, pair: str | None = None) -> Tokens:
+        """Return the tokens of `text` (and `pair`), cut to the model's length at the end, before a closing special token."""
         _, tokenizer, _ = self._parts()
         limit = self.spec.max_tokens * CHARACTERS_PER_TOKEN
-        return tokenizer.encode(text[:limit], pair if pair is None else pair[:limit])
+        encoding = tokenizer.encode(text[:limit], pair if pair is None else pair[:limit])
+        ids, type_ids, most = encoding.ids, encoding.type_ids, self.spec.max_tokens
+        if len(ids) > most:
+            closing = 1 if encoding.special_tokens_mask[-1] else 0
+            ids = ids[: most - closing] + ids[len(ids) - closing :]
+            type_ids = type_ids[: most - closing] + type_ids[len(type_ids) - closing :]
+        return Tokens(ids, type_ids)
 
-    def run(self, encoding: "Encoding") -> NDArray[np.float32]:
+    def run(self, tokens: Tokens) -> NDArray[np.float32]:
         """Return the model's first output for one encoding, without the batch axis. Runs on the calling thread only."""
         session, _, inputs = self._parts()
         feed = {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "token_type_ids": encoding.type_ids,
+            "input_ids": tokens.ids,
+            "attention_mask": [1] * len(tokens.ids),
+            "token_type_ids": tokens.type_ids,
         }
         arrays = {name: np.asarray([values], dtype=np.int64) for name, values in feed.items() if name in inputs}
         output: NDArray[np.float32] = session.run(None, arrays)[0][0]
@@ -95,7 +114,6 @@ class OnnxModel:
             if self._loaded is None:
                 folder = installed_folder(self._model_dir, self.spec)
                 tokenizer = load_tokenizer(folder)
-                tokenizer.enable_truncation(self.spec.max_tokens, strategy=self._truncation)
                 session = _open_session(folder / self.spec.weights.name)
                 self._loaded = session, tokenizer, frozenset(entry.name for entry in session.get_inputs())
             return self._loaded

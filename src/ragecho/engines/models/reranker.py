@@ -26,7 +26,7 @@ class OnnxReranker:
         if spec.role is not Role.RERANKER:
             raise ConfigurationError(f"{spec.name} is no reranker but an {spec.role}.")
         self._spec = spec
-        self._model = OnnxModel(spec, model_dir, truncation="only_second")
+        self._model = OnnxModel(spec, model_dir)
         self._tokens = OnnxTokenCounter(spec, model_dir)
         self._pairs = FairPool(self._score_pair, size_of=_pair_size, threads=usable_threads(threads), name="rerank")
 
