@@ -24,7 +24,6 @@ _FIRST_TURN = 90
 _MOST_SLANT = 12  # degrees
 _LEAST_SLANT = 1.0
 _SLANT_EDGE = 500  # pixels: enough to see lines of text, and measured in 60 ms
-_BILINEAR, _BICUBIC, _BOX = 2, 3, 4  # PIL.Image.Resampling, without importing it here
 _LEAST_WORD = 20  # confidence below which a "word" is dirt
 _NOTHING_BELOW = 30  # of a page: a photograph without text gives a few "words" like this
 
@@ -93,9 +92,15 @@ def recognise(image: "Image", languages: Sequence[str]) -> Recognised:
 
 def _read(engine: Any, image: "Image", turn: int) -> Recognised:
     """Return what the picture says when it is turned by `turn` degrees and the lines are made level."""
+    from PIL.Image import Resampling
+
     slant = level_by(image.rotate(turn, expand=True, fillcolor=255) if turn else image)
     angle = turn + slant
-    level = image.rotate(angle, _BICUBIC if slant else 0, expand=True, fillcolor=255) if angle else image
+    level = (
+        image.rotate(angle, Resampling.BICUBIC if slant else Resampling.NEAREST, expand=True, fillcolor=255)
+        if angle
+        else image
+    )
     engine.SetImage(level)
     if not engine.Recognize():
         return Recognised((), 0.0, turn)
@@ -116,12 +121,14 @@ def level_by(image: "Image") -> float:
 
     Level lines of text make the sharpest steps between rows of ink and rows of paper. At most 12 degrees; 0 below one.
     """
+    from PIL.Image import Resampling
+
     small = image.copy()
     small.thumbnail((_SLANT_EDGE, _SLANT_EDGE))
     ink = small.point(lambda value: 255 - value)
 
     def sharpness(angle: float) -> int:
-        rows = ink.rotate(angle, _BILINEAR).resize((1, ink.height), _BOX).tobytes()
+        rows = ink.rotate(angle, Resampling.BILINEAR).resize((1, ink.height), Resampling.BOX).tobytes()
         return sum((above - below) ** 2 for above, below in itertools.pairwise(rows))
 
     coarse = max(range(-_MOST_SLANT, _MOST_SLANT + 1), key=lambda angle: (sharpness(angle), -abs(angle)))
