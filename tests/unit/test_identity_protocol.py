@@ -50,6 +50,7 @@ def client(*redirect_uris: str, kind: str = "web") -> Client:
         metadata={},
         organization_id=None,
         workspace_id=None,
+        service_account_id=None,
         created_at=now,
         updated_at=now,
         disabled_at=None,

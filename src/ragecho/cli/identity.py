@@ -82,6 +82,12 @@ def create_client(
     workspace: Annotated[
         str, typer.Option("--workspace", "-w", help="Where a service acts, by id or slug.")
     ] = "default",
+    service_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Whom a service acts as: a service account's roles, as long as it is enabled."
+        ),
+    ] = None,
     backchannel_logout_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="Where it is told that somebody signed out.")
     ] = None,
@@ -99,9 +105,16 @@ def create_client(
         if redirect_uri or public or native or device:
             raise BadUse("--service needs no redirect URI, and is neither --public, --native nor --device.")
         made = role.create_service_client(
-            settings, name=name, scopes=wanted, workspace=workspace, audiences=audience or []
+            settings,
+            name=name,
+            scopes=wanted,
+            workspace=workspace,
+            audiences=audience or [],
+            service_account=service_account,
         )
     else:
+        if service_account:
+            raise BadUse("--service-account goes with --service.")
         made = role.create_client(
             settings,
             name=name,

@@ -56,6 +56,7 @@ class Client:
     metadata: Mapping[str, Any]
     organization_id: UUID | None
     workspace_id: UUID | None
+    service_account_id: UUID | None
     created_at: datetime
     updated_at: datetime
     disabled_at: datetime | None

@@ -93,9 +93,19 @@ async def create_client(
 
 
 async def create_service_client(
-    db: Session, *, name: str, scopes: Sequence[str], workspace: str, audiences: Sequence[str] = ()
+    db: Session,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    workspace: str,
+    audiences: Sequence[str] = (),
+    service_account: str | None = None,
 ) -> NewClient:
-    """Create a client that acts for itself in one workspace (client credentials). Raises `InvalidInput` or `NotFound`."""
+    """Create a client that acts for itself in one workspace (client credentials).
+
+    With a `service_account` (name or id) it acts as that one: with its roles, as far as the scopes go, while it is not
+    disabled; without, with the role that its scopes amount to. Raises `InvalidInput` or `NotFound`.
+    """
     check_name(name)
     wanted = check_scopes(scopes)
     identity = sorted(set(wanted) & set(IDENTITY_SCOPES))
@@ -104,6 +114,13 @@ async def create_service_client(
     found = await store.find_workspace(db, workspace)
     if found is None:
         raise NotFound("There is no such workspace.")
+    account = None
+    if service_account is not None:
+        account = await store.find_service_account(db, found["organization_id"], service_account)
+        if account is None:
+            raise NotFound("There is no such service account in the workspace's organisation.")
+        if account["workspace_id"] not in (None, found["id"]):
+            raise InvalidInput("This service account belongs to another workspace: name that one.")
     return await _insert(
         db,
         name=name,
@@ -113,6 +130,7 @@ async def create_service_client(
         audiences=check_audiences(audiences),
         organization_id=found["organization_id"],
         workspace_id=found["id"],
+        service_account_id=account["id"] if account else None,
     )
 
 
@@ -135,7 +153,7 @@ async def _insert(db: Session, *, name: str, is_public: bool, **values: object) 
 
 async def get_client(db: Session, client_id: str) -> Client:
     """Return a client. Raises `NotFound`."""
-    found = await store.find(db, client_id)
+    found = await store.find_any(db, client_id)
     if found is None:
         raise NotFound("There is no such client.")
     return found

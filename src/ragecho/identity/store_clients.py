@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import RowMapping, text
@@ -11,11 +12,16 @@ from ragecho.platform.database import Session
 
 _COLUMNS = (
     "id, name, kind, auth_method, application_type, redirect_uris, post_logout_redirect_uris, grant_types, scopes, audiences,"
-    " require_pkce, id_token_alg, backchannel_logout_uri, metadata, organization_id, workspace_id, created_at, updated_at,"
+    " require_pkce, id_token_alg, backchannel_logout_uri, metadata, organization_id, workspace_id, service_account_id, created_at, updated_at,"
     " disabled_at, secret_sha256, registration_sha256"
 )
 _TUPLES = ("redirect_uris", "post_logout_redirect_uris", "grant_types", "scopes", "audiences")
-FIND = text(f"select {_COLUMNS} from identity_clients where id = :id and disabled_at is null")
+# One that counts: it was not disabled, nor was the service account that it acts as.
+FIND = text(
+    f"select {_COLUMNS} from identity_clients c where id = :id and disabled_at is null and not exists ("
+    " select from service_accounts a where a.organization_id = c.organization_id and a.id = c.service_account_id"
+    " and a.is_disabled)"
+)
 _EMPTY: Mapping[str, Any] = {
     "secret_sha256": None,
     "secret_vault": None,
@@ -29,6 +35,7 @@ _EMPTY: Mapping[str, Any] = {
     "metadata": {},
     "organization_id": None,
     "workspace_id": None,
+    "service_account_id": None,
     "registration_sha256": None,
 }
 
@@ -39,16 +46,24 @@ async def find(db: Session, client_id: str) -> Client | None:
     return client_of(row) if row else None
 
 
+async def find_any(db: Session, client_id: str) -> Client | None:
+    """Return a client, also one that does not count at the moment."""
+    found = await db.execute(text(f"select {_COLUMNS} from identity_clients where id = :id"), {"id": client_id})
+    row = found.mappings().first()
+    return client_of(row) if row else None
+
+
 async def insert(db: Session, values: Mapping[str, Any]) -> Client | None:
     """Store a client; None where the id is taken."""
     made = await db.execute(
         text(
             "insert into identity_clients (id, name, kind, secret_sha256, secret_vault, auth_method, application_type,"
             " redirect_uris, post_logout_redirect_uris, grant_types, scopes, audiences, require_pkce, id_token_alg,"
-            " backchannel_logout_uri, metadata, organization_id, workspace_id, registration_sha256) values"
+            " backchannel_logout_uri, metadata, organization_id, workspace_id, service_account_id, registration_sha256) values"
             " (:id, :name, :kind, :secret_sha256, :secret_vault, :auth_method, :application_type, :redirect_uris,"
             " :post_logout_redirect_uris, :grant_types, :scopes, :audiences, :require_pkce, :id_token_alg, :backchannel_logout_uri,"
-            " cast(:metadata as jsonb), :organization_id, :workspace_id, :registration_sha256)"
+            " cast(:metadata as jsonb), :organization_id, :workspace_id, :service_account_id,"
+            " :registration_sha256)"
             f" on conflict (id) do nothing returning {_COLUMNS}"
         ),
         _bound({**_EMPTY, **values}),
@@ -106,6 +121,18 @@ async def find_workspace(db: Session, name: str) -> RowMapping | None:
     )
     rows = found.mappings().all()
     return rows[0] if rows else None
+
+
+async def find_service_account(db: Session, organization_id: UUID, name: str) -> RowMapping | None:
+    """Return a service account of an organisation, by name or id."""
+    found = await db.execute(
+        text(
+            "select id, workspace_id, is_disabled from service_accounts where organization_id = :organization"
+            " and (lower(name) = :name or id::text = :name)"
+        ),
+        {"organization": organization_id, "name": name.strip().lower()},
+    )
+    return found.mappings().first()
 
 
 def client_of(row: Mapping[str, Any] | RowMapping) -> Client:

@@ -45,6 +45,7 @@ class ClientShown:
     redirect_uris: tuple[str, ...]
     scopes: tuple[str, ...]
     workspace_id: str | None
+    service_account_id: str | None
     issuer: str
     audience: str
     audiences: tuple[str, ...]
@@ -125,13 +126,24 @@ def create_client(
 
 
 def create_service_client(
-    settings: Settings, *, name: str, scopes: Sequence[str], workspace: str, audiences: Sequence[str] = ()
+    settings: Settings,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    workspace: str,
+    audiences: Sequence[str] = (),
+    service_account: str | None = None,
 ) -> ClientShown:
     """Create a client that acts for itself in a workspace. Raises `InvalidInput` or `NotFound`."""
 
     async def work(db: Session) -> ClientShown:
         made = await clients.create_service_client(
-            db, name=name, scopes=scopes, workspace=workspace, audiences=audiences
+            db,
+            name=name,
+            scopes=scopes,
+            workspace=workspace,
+            audiences=audiences,
+            service_account=service_account,
         )
         return await _shown(db, settings, made.client, made.secret)
 
@@ -199,6 +211,7 @@ async def _shown(db: Session, settings: Settings, client: Client, secret: str | 
         redirect_uris=client.redirect_uris,
         scopes=client.scopes,
         workspace_id=str(client.workspace_id) if client.workspace_id else None,
+        service_account_id=str(client.service_account_id) if client.service_account_id else None,
         issuer=f"{base}/identity",
         audience=audiences[0],
         audiences=audiences,

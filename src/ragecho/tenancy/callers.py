@@ -43,7 +43,8 @@ async def caller_of_subject(
     """Return the caller of an access token or browser session. One round trip.
 
     A person acts in `workspace` (id or slug; without it, the one they joined first) with their roles there; without a
-    person it is the service client, in its own workspace, with the role that `scopes` amount to. Raises `Unauthenticated`
+    person it is the service client, in its own workspace, with the role that `scopes` amount to, or with the roles of the
+    service account that it acts as. Raises `Unauthenticated`
     when the person is disabled or suspended, or the grant or client ended; `NotFound` for a workspace they are not in.
     """
     query = store_callers.of_subject(user_id=user_id, client_id=client_id, grant_id=grant_id, workspace=workspace)
@@ -133,8 +134,10 @@ def _of_subject(
         raise NotFound("There is no such workspace.")
     if row["refusal"] is not None:
         raise Unauthenticated("This sign-in does not count any more; sign in again.")
-    role = role_of_scopes(scopes) if user_id is None else _workspace_role(row)
-    own = service_principal(client_id) if user_id is None else user_principal(UserId(user_id))
+    account = row["service_account_id"]
+    is_nobodys = user_id is None and account is None
+    role = role_of_scopes(scopes) if is_nobodys else _workspace_role(row)
+    own = user_principal(UserId(user_id)) if user_id is not None else service_principal(account or client_id)
     return Caller(
         organization_id=row["organization_id"],
         workspace_id=row["workspace_id"],
@@ -146,6 +149,7 @@ def _of_subject(
         is_archived=row["is_archived"],
         client_id=client_id,
         grant_id=grant_id,
+        service_account_id=account,
     )
 
 

@@ -151,6 +151,18 @@ as $$
 $$;
 grant select (id) on identity_sessions to ragecho_login;
 
+-- A service client may act as a service account: with its roles, while it is not disabled.
+alter table identity_clients
+  add column service_account_id uuid,
+  add constraint identity_clients_service_account
+    foreign key (organization_id, service_account_id) references service_accounts on delete cascade,
+  add constraint identity_clients_acts_somewhere check (service_account_id is null or organization_id is not null);
+create index identity_clients_of_service_account on identity_clients (organization_id, service_account_id)
+  where service_account_id is not null;
+grant select (service_account_id) on identity_clients to ragecho_login;
+create policy identity on service_accounts for select to ragecho_identity using (true);
+grant select (organization_id, id, workspace_id, name, is_disabled) on service_accounts to ragecho_identity;
+
 -- Who calls with the API key of this digest. No row for keys that are unknown, expired or revoked, or whose person or
 -- service account may not enter the key's workspace now. A key acts in the organisation as its own cap allows, and never as
 -- more than its owner is; a key of nobody acts by its scopes, and its cap.
@@ -200,13 +212,13 @@ end
 $$;
 
 -- Who an access token or a browser session stands for: a person (with the grant that the token came from, if any), or a
--- service client, in the workspace that is wanted (id or slug), else in the one they joined first. `refusal` is null, or
+-- service client (with the service account that it acts as, if any), in the workspace that is wanted (id or slug), else in the one they joined first. `refusal` is null, or
 -- unauthenticated (disabled, suspended, revoked, unknown), not_found (no such workspace for them), or ambiguous (a slug
 -- that several of the person's organisations have).
 create function ragecho_caller_of_subject(person uuid, client text, grant_id uuid, wanted text)
 returns table (
   refusal text, organization_id uuid, workspace_id uuid, workspace_slug text, is_archived boolean,
-  organization_role text, workspace_role text, is_internal boolean, group_ids uuid[])
+  organization_role text, workspace_role text, is_internal boolean, group_ids uuid[], service_account_id uuid)
 language plpgsql stable security definer
 set search_path = pg_catalog, public set plan_cache_mode = force_generic_plan
 as $$
@@ -217,18 +229,22 @@ declare
   found_workspaces uuid[];
 begin
   if named is not null and not ragecho_is_live_grant(named, person) then
-    return query select 'unauthenticated', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[];
+    return query select 'unauthenticated', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[], null::uuid;
     return;
   end if;
 
   if person is null then
     return query
       select case when wanted is null or wanted in (w.id::text, w.slug) then null else 'not_found' end,
-             w.organization_id, w.id, w.slug, w.status = 'archived', null, null, true, '{}'::uuid[]
+             w.organization_id, w.id, w.slug, w.status = 'archived', a.organization_role,
+             case when a.organization_role = 'admin' then 'admin' else a.workspace_role end, true, '{}'::uuid[], a.id
       from identity_clients c join workspaces w on w.organization_id = c.organization_id and w.id = c.workspace_id
-      where c.id = client and c.disabled_at is null;
+      left join service_accounts a on a.organization_id = c.organization_id and a.id = c.service_account_id
+      where c.id = client and c.disabled_at is null
+        and (c.service_account_id is null
+             or (not a.is_disabled and (a.workspace_id is null or a.workspace_id = c.workspace_id)));
     if not found then
-      return query select 'unauthenticated', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[];
+      return query select 'unauthenticated', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[], null::uuid;
     end if;
     return;
   end if;
@@ -242,7 +258,7 @@ begin
     cross join lateral ragecho_standing(m.organization_id, w.id, person) s
     where m.user_id = person;
     if cardinality(found_workspaces) > 1 then
-      return query select 'ambiguous', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[];
+      return query select 'ambiguous', null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[], null::uuid;
       return;
     end if;
   else
@@ -270,7 +286,7 @@ begin
 
   return query
     select null, w.organization_id, w.id, w.slug, w.status = 'archived', s.organization_role, s.workspace_role,
-           s.is_internal, s.group_ids
+           s.is_internal, s.group_ids, null::uuid
     from workspaces w cross join lateral ragecho_standing(w.organization_id, w.id, person) s
     where w.id = any (found_workspaces);
   if not found then
@@ -281,7 +297,7 @@ begin
                            and not exists (select from organization_members m
                                            where m.user_id = person and m.suspended_at is null))
                   then 'unauthenticated' else 'not_found' end,
-             null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[]
+             null::uuid, null::uuid, null, null::boolean, null, null, null::boolean, null::uuid[], null::uuid
       from (values (person)) p (id) left join users u on u.id = p.id;
   end if;
 end
