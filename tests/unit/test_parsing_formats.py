@@ -2,7 +2,9 @@
 
 import io
 import stat
+import struct
 import zipfile
+import zlib
 from email.message import EmailMessage
 
 import pytest
@@ -180,6 +182,24 @@ def test_json_is_lines_of_names_and_tables_of_records() -> None:
     assert reason("[" * 100_000, "a.json") == "damaged"
 
 
+def test_long_tables_keep_their_header_near_every_row() -> None:
+    rows = ",".join(f'{{"a":{number},"b":"x"}}' for number in range(450))
+    tables = [text for kind, text in seen(parse(f"[{rows}]", "a.json")) if kind == "table"]
+    assert [text.count("\n") - 1 for text in tables] == [200, 200, 50]
+    assert all(text.startswith("| a | b |") for text in tables)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("deep.xml", b"<?xml version='1.0'?>" + b"<a>" * 200_000 + b"x" + b"</a>" * 200_000),
+        ("deep.json", b'{"a":' * 5000 + b"1" + b"}" * 5000),
+    ],
+)
+def test_what_nests_too_deeply_is_refused(name: str, data: bytes) -> None:
+    assert reason(data, name) == "damaged"
+
+
 def test_a_notebook_is_its_cells() -> None:
     text = (
         '{"nbformat":4,"cells":[{"cell_type":"markdown","source":["# Title\\n","Words."]},'
@@ -268,6 +288,37 @@ def test_archives_that_are_unsafe_or_too_much_are_refused() -> None:
     assert reason(packed(("a.txt", bytes(3_000_000))), "a.zip") == "archive_ratio"
     assert reason(nested, "a.zip", few) == "too_deep"
     assert reason(packed(("a.txt", "")), "a.zip") == "empty"
+
+
+def test_a_member_with_a_password_is_read_with_it_only() -> None:
+    data = zip_encrypted("a.txt", b"Secret words.", b"sesame")
+    assert parse(data, "a.zip", LIMITS, "wrong", "sesame").text == "a.txt\n\nSecret words."
+    assert reason(data, "a.zip", LIMITS, "wrong") == "encrypted"
+    assert reason(data, "a.zip") == "encrypted"
+
+
+def zip_encrypted(name: str, data: bytes, password: bytes) -> bytes:
+    """Return an archive with one stored member under the classic encryption (APPNOTE.TXT, 6.1)."""
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def update(byte: int) -> None:
+        keys[0] = ~zlib.crc32(bytes([byte]), ~keys[0] & 0xFFFFFFFF) & 0xFFFFFFFF
+        keys[1] = ((keys[1] + (keys[0] & 0xFF)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = ~zlib.crc32(bytes([keys[1] >> 24]), ~keys[2] & 0xFFFFFFFF) & 0xFFFFFFFF
+
+    def encrypted(byte: int) -> int:
+        mask = (keys[2] | 2) & 0xFFFF
+        update(byte)
+        return byte ^ (((mask * (mask ^ 1)) >> 8) & 0xFF)
+
+    for byte in password:
+        update(byte)
+    check = zlib.crc32(data)
+    body = bytes(encrypted(byte) for byte in [*bytes(11), check >> 24, *data])
+    fields = struct.pack("<HHHHHIIIHH", 20, 1, 0, 0, 33, check, len(body), len(data), len(name), 0)
+    local = b"PK\x03\x04" + fields + name.encode() + body
+    central = b"PK\x01\x02\x14\x00" + fields + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name.encode()
+    return local + central + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), 0)
 
 
 def message(*, html: bool = False) -> EmailMessage:

@@ -27,6 +27,7 @@ _PRESENTATION_FORMS = re.compile("[\ufb00-\ufb06\ufb13-\ufb17\ufb50-\ufdcf\ufdf0
 _ASIDE = (BlockKind.HEADER, BlockKind.FOOTER)
 MAX_TITLE_CHARACTERS = 300
 _MAX_AUTHORS = 100
+_ROWS_PER_TABLE = 200
 _DEEPEST_HEADING = 6
 
 
@@ -50,6 +51,15 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in padded]
     lines.insert(1, "|" + " - |" * width)
     return "\n".join(lines)
+
+
+def tables(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a long table as several, each with the header, so that no row stands far from it."""
+    if not rows:
+        return
+    header, *body = rows
+    for first in range(0, max(1, len(body)), _ROWS_PER_TABLE):
+        yield table_text([header, *body[first : first + _ROWS_PER_TABLE]])
 
 
 @dataclass(frozen=True, slots=True)

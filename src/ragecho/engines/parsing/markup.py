@@ -7,7 +7,7 @@ import re
 from html.entities import html5
 from xml.etree import ElementTree as ET
 
-from ragecho.engines.parsing.build import DocumentBuilder, table_text
+from ragecho.engines.parsing.build import DocumentBuilder, tables
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.jats import read_jats
 from ragecho.kernel.parsed import BlockKind
@@ -85,7 +85,8 @@ class _Generic:
             self._builder.add(BlockKind.PARAGRAPH, _text(element))
         elif rows := _table(element):
             self._flush()
-            self._builder.add(BlockKind.TABLE, table_text(rows))
+            for table in tables(rows):
+                self._builder.add(BlockKind.TABLE, table)
         else:
             self._attributes(element)
             for child in element:

@@ -5,14 +5,13 @@ from typing import Any
 
 import orjson
 
-from ragecho.engines.parsing.build import DocumentBuilder, table_text
+from ragecho.engines.parsing.build import DocumentBuilder, tables
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.markdown import read_markdown
 from ragecho.kernel.parsed import BlockKind
 
 _DEEPEST = 60
 _MOST_COLUMNS = 40
-_ROWS_PER_TABLE = 200  # so that each table keeps its header near its rows
 _SCALARS = (str, int, float, bool, type(None))
 _LINES_TOGETHER = 40
 
@@ -70,9 +69,8 @@ class _Records:
             self._flush()
             if path:
                 self._builder.add(BlockKind.PARAGRAPH, " › ".join(path))
-            header, *body = rows
-            for first in range(0, len(body), _ROWS_PER_TABLE):
-                self._builder.add(BlockKind.TABLE, table_text([header, *body[first : first + _ROWS_PER_TABLE]]))
+            for table in tables(rows):
+                self._builder.add(BlockKind.TABLE, table)
         else:
             self._list(value, path, depth)
 

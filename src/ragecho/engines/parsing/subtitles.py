@@ -17,6 +17,7 @@ _VOICE = re.compile(r"<v(?:\.[^\s>]*)?[ \t]+([^>]+)>")
 _TAG = re.compile(r"</?[^>]*>|\{\\[^}]*\}")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 _PAUSE_SECONDS = 4.0
+_ROLLING_SECONDS = 0.2  # captions that roll repeat the line before at once
 _LONGEST = 700  # characters of a paragraph
 _ENOUGH = 300  # characters from which the end of a sentence ends the paragraph
 
@@ -64,9 +65,9 @@ def _cues(builder: DocumentBuilder, text: str) -> list[_Cue]:
         spoken = "\n".join(lines[place + 1 :])
         voice = _VOICE.search(spoken)
         words = " ".join(clean(html.unescape(_TAG.sub("", spoken))).split())
-        # Rolling captions repeat the line before.
-        if words and not (found and found[-1].text == words):
-            start, end = _seconds(*times.group(1, 2, 3, 4)), _seconds(*times.group(5, 6, 7, 8))
+        start, end = _seconds(*times.group(1, 2, 3, 4)), _seconds(*times.group(5, 6, 7, 8))
+        is_rolling = bool(found) and found[-1].text == words and start - found[-1].end < _ROLLING_SECONDS
+        if words and not is_rolling:
             found.append(_Cue(start, end, clean(voice[1]) if voice else "", words))
     return found
 
