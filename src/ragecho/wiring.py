@@ -19,10 +19,12 @@ from ragecho.ports.generator import Generator
 from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.reranker import Reranker
 from ragecho.ports.sealer import SealBrokenError, Sealer
+from ragecho.ports.source import Source, SourceRefused
 from ragecho.ports.token_verifier import TokenVerifier
 
 if TYPE_CHECKING:
     from ragecho.ask.flow import AskFlow
+    from ragecho.engines.sources.build import FetchLimits
     from ragecho.identity.api import IdentityServices
     from ragecho.identity.vault import Vault
     from ragecho.ingest.flow import IngestFlow
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
+    from ragecho.ingest.sources.intake import Intake
+    from ragecho.ingest.sources.model import StoredSource
+    from ragecho.ingest.sources.service import Sources
+    from ragecho.ingest.sources.sync import Connect
     from ragecho.ingest.sources.work import SourceWork
     from ragecho.library.search import PassageSearch
     from ragecho.web.service import Gateway
@@ -54,6 +60,7 @@ class Services:
     uploads: "Uploads"
     resumable: "ResumableUploads"
     url_uploads: "UrlUploads"
+    sources: "Sources"
     index: "Index"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
@@ -261,13 +268,15 @@ def build_services(settings: Settings) -> Services:
     from ragecho.ingest.index_repair import Index
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
-    from ragecho.ingest.sources.intake import Intake
+    from ragecho.ingest.sources.service import Sources
     from ragecho.library.search import PassageSearch
+    from ragecho.platform.cache import CacheSettings, open_cache
     from ragecho.tenancy.callers import ApiKeyVerifier
 
     database = build_database(settings, role="api")
     embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
-    search = PassageSearch(database, embedder)
+    caching = CacheSettings()
+    search = PassageSearch(database, embedder, cache=open_cache(caching), cache_seconds=caching.cache_seconds)
     identity = build_identity(settings)
     uploads = build_uploads(database, blobs, IngestSettings(), VaultSealer(lambda: identity.vault))
     return Services(
@@ -281,7 +290,10 @@ def build_services(settings: Settings) -> Services:
         ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
         uploads=uploads,
         resumable=build_resumable(database, blobs, uploads, IngestSettings()),
-        url_uploads=UrlUploads(database, blobs, Intake(), allow_private=settings.allow_private_addresses),
+        url_uploads=UrlUploads(
+            database, blobs, build_intake(IngestSettings()), allow_private=settings.allow_private_addresses
+        ),
+        sources=Sources(database, VaultSealer(lambda: identity.vault)),
         index=Index(database, blobs, uploads),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(
@@ -325,23 +337,55 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
             await database.close()
 
 
+def build_intake(ingest: "IngestSettings") -> "Intake":
+    """Return what puts documents from elsewhere into the library, within the workspaces' limits."""
+    from ragecho.ingest.allowance import Allowance, Room
+    from ragecho.ingest.sources.intake import Intake
+
+    allowance = Allowance(ingest.max_workspace_documents, ingest.max_workspace_bytes, ingest.max_waiting_documents)
+    return Intake(Room(allowance))
+
+
 @asynccontextmanager
 async def source_work(settings: Settings, database: Database) -> AsyncIterator["SourceWork"]:
     """Build what a worker needs to take documents from elsewhere, and take it down again."""
-    from ragecho.engines.sources.pages import HttpPages
+    from ragecho.engines.sources.build import FetchLimits
+    from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlFetching
+    from ragecho.ingest.sources.holding import Holding
+    from ragecho.ingest.sources.schedule import SourceSchedule
     from ragecho.ingest.sources.settings import FetchSettings
+    from ragecho.ingest.sources.sync import SourceSync
     from ragecho.ingest.sources.work import SourceWork
 
     fetch = FetchSettings()
-    pages = HttpPages(
-        allow_private=settings.allow_private_addresses,
-        max_bytes=fetch.fetch_max_bytes,
-        seconds=fetch.fetch_seconds,
-        user_agent=fetch.fetch_user_agent,
+    limits = FetchLimits(
+        fetch.fetch_max_bytes, fetch.fetch_seconds, fetch.fetch_user_agent, settings.allow_private_addresses
     )
-    urls = UrlFetching(database, build_blobs(settings), pages, max_bytes=fetch.fetch_max_bytes)
+    pages, blobs = limits.pages(), build_blobs(settings)
+    urls = UrlFetching(database, blobs, pages, max_bytes=limits.max_bytes)
+    holding = Holding(database, blobs, build_intake(IngestSettings()), max_bytes=limits.max_bytes)
+    sync = SourceSync(database, holding, connector(VaultSealer(partial(_open_vault, settings)), limits))
     try:
-        yield SourceWork(urls)
+        yield SourceWork(urls, sync, SourceSchedule(database))
     finally:
         await pages.close()
+
+
+def connector(sealer: Sealer, limits: "FetchLimits") -> "Connect":
+    """Return what makes a connection of a stored source."""
+    import json
+
+    from ragecho.engines.sources.build import build_source
+    from ragecho.ingest.sources.service import checked_config, purpose_of
+
+    def connect(source: "StoredSource") -> Source:
+        secrets: dict[str, str] = {}
+        if source.sealed is not None:
+            try:
+                secrets = json.loads(sealer.open(source.sealed, purpose=purpose_of(source.id)))
+            except SealBrokenError as error:
+                raise SourceRefused("secrets_unreadable", f"{error} Give the source its secrets again.") from error
+        return build_source(checked_config(source.kind, source.config), secrets, limits)
+
+    return connect

@@ -15,6 +15,7 @@ from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
 from ragecho.kernel.passages import Passage
 from ragecho.library import analysis, store_chunks, store_documents
+from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
 from ragecho.library.fusion import vector_share
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
@@ -28,6 +29,7 @@ from ragecho.library.search_sql import (
 from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
+from ragecho.ports.cache import Cache
 from ragecho.ports.embedder import Embedder, Vectors
 
 __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning", "vector_literal"]
@@ -47,10 +49,11 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages, best first, and what each step took in milliseconds."""
+    """Passages, best first, and what each step took in milliseconds. `is_cached`: they had been found before, and still hold."""
 
     passages: list[Passage]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    is_cached: bool = False
 
 
 def vector_literal(vector: Vectors) -> str:
@@ -59,13 +62,24 @@ def vector_literal(vector: Vectors) -> str:
 
 
 class PassageSearch:
-    """Hybrid search over one database. Stateless apart from its collaborators."""
+    """Hybrid search over one database. Stateless apart from its collaborators and what it remembers of indexes."""
 
-    def __init__(self, database: Database, embedder: Embedder, tuning: SearchTuning | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder,
+        tuning: SearchTuning | None = None,
+        *,
+        cache: Cache | None = None,
+        cache_seconds: float = 600,
+    ) -> None:
         self._database = database
         self._embedder = embedder
         self._tuning = tuning or SearchTuning()
         self._states: OrderedDict[StateKey, IndexState] = OrderedDict()
+        self._cache = cache
+        self._results = ResultCache(cache, ttl_seconds=cache_seconds) if cache is not None else None
+        self._vectors = QueryVectors(embedder, cache, ttl_seconds=cache_seconds)
 
     async def search(
         self,
@@ -78,22 +92,52 @@ class PassageSearch:
     ) -> Found:
         """Return the best `k` passages that the caller may read. `score` is the fused score; `scores` its parts."""
         started = time.perf_counter()
+        timings: dict[str, float] = {}
+        among = wanted or SearchFilter()
+
+        async def find() -> Kept:
+            return await self._find(caller, query, timings, k=k, mode=mode, wanted=among)
+
+        if self._results is None:
+            kept, is_cached = await find(), False
+        else:
+            key = key_of(caller, self._embedder, self._tuning, query=query, k=k, mode=str(mode), wanted=among)
+            kept, is_cached = await self._results.get(key, present=lambda: self._version(caller), find=find)
+        timings["total"] = (time.perf_counter() - started) * 1e3
+        for step, milliseconds in timings.items():
+            observe_search(step, milliseconds / 1e3)
+        return Found(kept.passages, {name: round(value, 3) for name, value in timings.items()}, is_cached)
+
+    async def _find(
+        self,
+        caller: Caller,
+        query: str,
+        timings: dict[str, float],
+        *,
+        k: int,
+        mode: SearchMode,
+        wanted: SearchFilter,
+    ) -> Kept:
+        started = time.perf_counter()
         vector = None
         if mode is not SearchMode.LEXICAL:
             with span("search.embed"):
-                vector = vector_literal(await self._embedder.embed_query(query))
+                vector = vector_literal(await self._vectors.embed(query))
         embedded = time.perf_counter()
         with span("search.query", mode=str(mode), k=k):
-            rows = await self._query(caller, query, vector, k=k, mode=mode, wanted=wanted or SearchFilter())
-        done = time.perf_counter()
-        timings = {
-            "embed": (embedded - started) * 1e3,
-            "query": (done - embedded) * 1e3,
-            "total": (done - started) * 1e3,
-        }
-        for step, milliseconds in timings.items():
-            observe_search(step, milliseconds / 1e3)
-        return Found([_passage(row) for row in rows], {name: round(value, 3) for name, value in timings.items()})
+            rows, state = await self._query(caller, query, vector, k=k, mode=mode, wanted=wanted)
+        timings |= {"embed": (embedded - started) * 1e3, "query": (time.perf_counter() - embedded) * 1e3}
+        return Kept(IndexVersion(state.space_id, state.version), [_passage(row) for row in rows])
+
+    async def _version(self, caller: Caller) -> IndexVersion:
+        (rows,) = await self._database.read(caller, _state_query(caller))
+        state = _state(caller, rows)
+        return IndexVersion(state.space_id, state.version)
+
+    async def close(self) -> None:
+        """Let the cache's connections go."""
+        if self._cache is not None:
+            await self._cache.close()
 
     async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
         """Return which of the chunks the caller may read now: the last check before a prompt."""
@@ -107,7 +151,7 @@ class PassageSearch:
 
     async def _query(
         self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> tuple[Sequence[Mapping[str, Any]], IndexState]:
         """Ask under the state that was seen last; the answer counts if the state of its own moment leads the same way."""
         filters = filter_parameters(wanted)
         matching = await self._chunks_matching(caller, filters) if filters else None
@@ -125,7 +169,7 @@ class PassageSearch:
             self._remember(caller, present)
             is_alike = present.space_id == state.space_id and present.stemmings == state.stemmings
             if is_alike and route_of(present, self._tuning, matching=matching) == route:
-                return found
+                return found, present
             state = present
 
     async def _chunks_matching(self, caller: Caller, filters: Mapping[str, Any]) -> int:

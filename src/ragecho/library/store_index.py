@@ -185,14 +185,15 @@ async def copy_readers(session: AsyncConnection, caller: Caller) -> None:
             ),
             {"workspace_id": caller.workspace_id},
         )
+    await session.execute(
+        text(f"update index_statistics set version = version + 1 where {_W}"), {"workspace_id": caller.workspace_id}
+    )
 
 
 async def referenced_contents(session: AsyncConnection, caller: Caller) -> set[str]:
     """Return the digests of all versions of the workspace, and of what unfinished uploads have sent."""
     found = await session.execute(
-        text(
-            f"select sha256 from document_versions where {_W} union select sha256 from upload_parts where {_W}"
-        ),
+        text(f"select sha256 from document_versions where {_W} union select sha256 from upload_parts where {_W}"),
         {"workspace_id": caller.workspace_id},
     )
     return set(found.scalars())

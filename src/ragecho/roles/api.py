@@ -22,7 +22,7 @@ from ragecho.ingest.api_lifecycle import build_lifecycle_router
 from ragecho.ingest.api_resumable import PREFIX, build_resumable_router
 from ragecho.ingest.lifecycle import Lifecycle
 from ragecho.ingest.settings import IngestSettings
-from ragecho.ingest.sources.api import build_url_router
+from ragecho.ingest.sources.api import build_sources_router, build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
 from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
@@ -58,6 +58,7 @@ def build_app(services: Services) -> FastAPI:
             yield
         await services.renderer.close()
         await services.gateway.provider.close()
+        await services.search.close()
         await services.database.close()
 
     app = create_app(
@@ -108,6 +109,7 @@ def _routers(services: Services) -> list[APIRouter]:
         build_resumable_router(services.resumable, authenticate),
         build_lifecycle_router(Lifecycle(database, services.blobs), database, authenticate),
         build_url_router(services.url_uploads, authenticate),
+        build_sources_router(services.sources, authenticate),
         build_documents_router(database, services.blobs, services.renderer, authenticate),
         build_search_router(services.search, services.reranker, authenticate),
         build_ask_router(services.ask, authenticate),

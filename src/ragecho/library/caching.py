@@ -1,0 +1,166 @@
+"""Results of searches that are kept, keyed by everything they depend on.
+
+The key holds who asks (workspace and principals), what (question, number, mode, filters) and how (model, analysis, tuning); the
+value holds the index's version that it was found under. A version moves in the transaction of every change that a search
+could show, and a hit counts only if the version that is read *after* the question came is still that one: what was
+deleted, replaced, re-tagged or re-classified is absent from the very next query. Who leaves a group, or loses a
+level, has other principals and so another key.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from uuid import UUID
+
+import numpy as np
+import orjson
+
+from ragecho.kernel.caller import Caller
+from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
+from ragecho.kernel.passages import Passage
+from ragecho.library.analysis import ANALYSIS_VERSION
+from ragecho.library.model import SearchFilter
+from ragecho.library.search_route import SearchTuning
+from ragecho.platform.cache import SingleFlight
+from ragecho.platform.telemetry.metrics import count_cache_lookup
+from ragecho.ports.cache import Cache
+from ragecho.ports.embedder import Embedder, Vectors
+
+# Of the stored form and of the ranking behind it: processes of two releases may share one cache.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexVersion:
+    """Which state of a workspace's index something was found in."""
+
+    space_id: UUID
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Passages as they were found in one state of the index."""
+
+    index: IndexVersion
+    passages: list[Passage]
+
+
+def key_of(
+    caller: Caller,
+    embedder: Embedder,
+    tuning: SearchTuning,
+    *,
+    query: str,
+    k: int,
+    mode: str,
+    wanted: SearchFilter,
+) -> str:
+    """Return the key of one caller's search: the digest of everything that its result depends on but the index."""
+    parts = [
+        FORMAT,
+        str(caller.organization_id),
+        str(caller.workspace_id),
+        sorted(caller.principals),
+        caller.sees_all,
+        [embedder.model, embedder.revision, embedder.dimensions],
+        ANALYSIS_VERSION,
+        asdict(tuning),
+        query,
+        k,
+        mode,
+        asdict(wanted),
+    ]
+    return "search:" + blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=24).hexdigest()
+
+
+class ResultCache:
+    """Results of searches in a `Cache`, and one run for those who ask the same at the same moment."""
+
+    def __init__(self, cache: Cache, *, ttl_seconds: float) -> None:
+        self._cache = cache
+        self._ttl_seconds = ttl_seconds
+        self._flights: SingleFlight[Kept] = SingleFlight()
+
+    async def get(
+        self,
+        key: str,
+        *,
+        present: Callable[[], Awaitable[IndexVersion]],
+        find: Callable[[], Awaitable[Kept]],
+    ) -> tuple[Kept, bool]:
+        """Return what `find` gives, or gave in the `present` state of the index; and whether it was found before.
+
+        `present` is asked after this was called, each time that something older is at hand.
+        """
+        stored = await self._cache.get(key)
+        kept = _decoded(stored) if stored is not None else None
+        is_hit = kept is not None and kept.index == await present()
+        count_cache_lookup("search", is_hit=is_hit)
+        if kept is not None and is_hit:
+            return kept, True
+        kept, is_joined = await self._flights.run(key, lambda: self._found(key, find))
+        if is_joined and kept.index != await present():
+            return await self._found(key, find), False
+        return kept, is_joined
+
+    async def _found(self, key: str, find: Callable[[], Awaitable[Kept]]) -> Kept:
+        kept = await find()
+        await self._cache.put(key, _encoded(kept), ttl_seconds=self._ttl_seconds)
+        return kept
+
+
+class QueryVectors:
+    """Embeds questions: those that are asked at the same moment once, and through a cache that other processes share."""
+
+    def __init__(self, embedder: Embedder, cache: Cache | None, *, ttl_seconds: float) -> None:
+        self._embedder = embedder
+        # Within one process the embedder remembers by itself.
+        self._cache = cache if cache is not None and cache.is_shared else None
+        self._ttl_seconds = ttl_seconds
+        self._flights: SingleFlight[Vectors] = SingleFlight()
+
+    async def embed(self, query: str) -> Vectors:
+        """Return the question's unit vector, (dimensions,) float32."""
+        vector, _ = await self._flights.run(query, lambda: self._embed(query))
+        return vector
+
+    async def _embed(self, query: str) -> Vectors:
+        if self._cache is None:
+            return await self._embedder.embed_query(query)
+        parts = [FORMAT, self._embedder.model, self._embedder.revision, self._embedder.dimensions, query]
+        key = "vector:" + blake2b(orjson.dumps(parts), digest_size=24).hexdigest()
+        stored = await self._cache.get(key)
+        is_hit = stored is not None and len(stored) == self._embedder.dimensions * 4
+        count_cache_lookup("query_vector", is_hit=is_hit)
+        if stored is not None and is_hit:
+            return np.frombuffer(stored, dtype="<f4").astype(np.float32)
+        vector = await self._embedder.embed_query(query)
+        await self._cache.put(key, vector.astype("<f4").tobytes(), ttl_seconds=self._ttl_seconds)
+        return vector
+
+
+def _encoded(kept: Kept) -> bytes:
+    return orjson.dumps({"space": kept.index.space_id, "version": kept.index.version, "passages": kept.passages})
+
+
+def _decoded(stored: bytes) -> Kept | None:
+    """Return what was stored; None for what another release stored."""
+    try:
+        found = orjson.loads(stored)
+        passages = [
+            Passage(
+                **one
+                | {
+                    "chunk_id": ChunkId(UUID(one["chunk_id"])),
+                    "document_id": DocumentId(UUID(one["document_id"])),
+                    "version_id": VersionId(UUID(one["version_id"])),
+                    "heading_path": tuple(one["heading_path"]),
+                    "page_breaks": tuple(one["page_breaks"]),
+                }
+            )
+            for one in found["passages"]
+        ]
+        return Kept(IndexVersion(UUID(found["space"]), found["version"]), passages)
+    except (ValueError, KeyError, TypeError):
+        return None
