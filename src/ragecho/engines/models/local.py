@@ -59,7 +59,11 @@ def add_model(model_dir: Path, spec: ModelSpec, files: Mapping[str, Path], *, or
         for name, path in files.items():
             if path.resolve() != (folder / name).resolve():
                 shutil.copyfile(path, folder / name)
-        spec = _checked(spec, model_dir)
+        try:
+            spec = _checked(spec, model_dir)
+        except ConfigurationError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         _enter(model_dir, spec)
     except OSError as error:
         raise ConfigurationError(f"{error.filename or model_dir}: {error.strerror}") from error
