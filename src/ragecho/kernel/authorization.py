@@ -52,6 +52,8 @@ class Permission(StrEnum):
     DOCUMENTS_WRITE = "documents:write"
     DOCUMENTS_ADMINISTER = "documents:administer"
     INDEX_ADMINISTER = "index:administer"
+    SOURCES_READ = "sources:read"
+    SOURCES_ADMINISTER = "sources:administer"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     JOBS_ADMINISTER = "jobs:administer"
@@ -127,6 +129,10 @@ _ALL = (
         _W.ADMIN,
     ),
     _workspace(_P.INDEX_ADMINISTER, "check and rebuild the index", _S.ADMIN, _W.ADMIN, is_write=True),
+    _workspace(_P.SOURCES_READ, "see sources, what is in them and how their runs went", _S.READ, _W.ADMIN),
+    _workspace(
+        _P.SOURCES_ADMINISTER, "set up, change, start and remove sources", _S.ADMIN, _W.ADMIN, is_write=True
+    ),
     _workspace(_P.JOBS_READ, "see jobs and their progress", _S.READ, _W.READER),
     _workspace(_P.JOBS_WRITE, "retry and cancel jobs", _S.WRITE, _W.EDITOR, is_write=True),
     _workspace(_P.JOBS_ADMINISTER, "list and discard dead jobs", _S.ADMIN, _W.ADMIN),

@@ -54,6 +54,8 @@ class Fetched:
     """The content of an item. `key` differs from the one asked for where that leads to another (a redirect).
 
     `links` are further items to visit, where the source is walked rather than listed. `content` is to be closed.
+    `revision` is what a later listing says while nothing changed; None where only asking tells. Without `is_indexable` the
+    page asks not to be in anybody's index.
     """
 
     key: str
@@ -64,6 +66,8 @@ class Fetched:
     last_modified: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     links: tuple[str, ...] = ()
+    revision: str | None = None
+    is_indexable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,23 @@ class Skipped:
     """There is something, and it is not for us: `reason` says why, for the person who set the source up."""
 
     reason: str
+    links: tuple[str, ...] = ()
+    revision: str | None = None
 
 
 Outcome = Fetched | Unchanged | Gone | Skipped
 
 
 class Source(Protocol):
-    """One configured place. Raises `SourceRefused` for what only a person can put right, `Unavailable` for what may pass."""
+    """One configured place. Raises `SourceRefused` for what only a person can put right, `Unavailable` for what may pass.
+
+    `at_once` is how many items may be fetched at the same time, `max_items` how many one run looks at.
+    """
+
+    @property
+    def at_once(self) -> int: ...  # noqa: D102 - told above
+    @property
+    def max_items(self) -> int: ...  # noqa: D102 - told above
 
     async def list_changes(self, cursor: Mapping[str, Any] | None) -> Listing:
         """Return what is there; with a cursor from an earlier listing, what changed since then is enough."""

@@ -40,7 +40,7 @@ async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
         runner = JobRunner(
             database,
             {INGEST_JOB: flow.run, **sources.handlers},
-            give_up=flow.give_up,
+            give_up=sources.give_up_or(flow.give_up),
             concurrency=settings_of_ingest.worker_concurrency,
             batch=settings_of_ingest.worker_batch,
         )
@@ -56,7 +56,8 @@ async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         try:
-            await work
+            async with sources.on_schedule():
+                await work
         except asyncio.CancelledError:
             log.info("worker.stopped")
         finally:

@@ -1,5 +1,6 @@
 """Pages over HTTP, through the client that refuses private addresses."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from email.message import Message
@@ -7,7 +8,7 @@ from email.message import Message
 import httpx
 
 from ragecho.engines.sources.links import read_links
-from ragecho.kernel.errors import TooLarge, Unavailable
+from ragecho.kernel.errors import Unavailable
 from ragecho.kernel.urls import canonical_url, page_name
 from ragecho.platform.outbound import outbound_client
 from ragecho.ports.source import Fetched, Gone, Outcome, Skipped, SourceRefused, Unchanged
@@ -89,15 +90,15 @@ async def _read(response: httpx.Response, stack: AsyncExitStack) -> Fetched:
     """Return the page; an HTML one is read whole for its links, others are read as they are stored."""
     url = canonical_url(str(response.url)) or str(response.url)
     content_type = content_type_of(response)
-    key, links = url, tuple[str, ...]()
+    key, links, is_indexable = url, tuple[str, ...](), True
     content = _streamed(response, stack)
     if content_type in HTML_TYPES:
         try:
             html = b"".join([piece async for piece in content])
         finally:
             await content.aclose()
-        found = read_links(html[:MAX_HTML_BYTES], url)
-        key, links = found.canonical or url, found.links
+        found = await asyncio.to_thread(read_links, html[:MAX_HTML_BYTES], url)
+        key, links, is_indexable = found.canonical or url, found.links, found.is_index
         content = _whole(html)
     return Fetched(
         key,
@@ -108,6 +109,7 @@ async def _read(response: httpx.Response, stack: AsyncExitStack) -> Fetched:
         last_modified=response.headers.get("last-modified"),
         metadata={"url": key},
         links=links,
+        is_indexable=is_indexable,
     )
 
 
@@ -140,6 +142,3 @@ def _failure(url: str, error: httpx.HTTPError) -> str:
             else f"{host} cannot be reached."
         )
     return f"The connection to {host} failed: {type(error).__name__}."
-
-
-__all__ = ["HttpPages", "TooLarge"]

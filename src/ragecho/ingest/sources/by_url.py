@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from ragecho.ingest.service import INGEST_JOB, Accepted, Labels
+from ragecho.ingest.model import Accepted, AcceptedUpload, Labels
+from ragecho.ingest.service import INGEST_JOB
 from ragecho.ingest.sources.intake import Intake
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import InvalidInput, NotFound
@@ -60,10 +61,10 @@ class UrlUploads:
         self._intake = intake
         self._allow_private = allow_private
 
-    async def accept(self, caller: Caller, url: str, *, labels: Labels) -> Accepted:
+    async def accept(self, caller: Caller, url: str, *, labels: Labels) -> AcceptedUpload:
         """Make the document and queue its fetching. Raises `AddressRefused`, and what uploads raise for their labels."""
         address = checked_address(url, allow_private=self._allow_private)
-        document_id = DocumentId(uuid7())
+        document_id, batch_id = DocumentId(uuid7()), uuid7()
         labels = replace(labels, metadata=labels.metadata | {"url": address})
         blob = await self._blobs.put(caller.workspace_id, _uri_list(document_id, address), max_bytes=10_000)
         version = Version(
@@ -71,8 +72,11 @@ class UrlUploads:
         )
         async with self._database.transaction(caller) as session:
             await self._intake.insert(session, caller, version, labels)
-            job_id = await jobs.enqueue(session, caller, kind=FETCH_JOB, document_id=document_id, version_id=version.id)
-        return Accepted(document_id, version.filename, "queued", job_id, None)
+            job_id = await jobs.enqueue(
+                session, caller, kind=FETCH_JOB, document_id=document_id, version_id=version.id, batch_id=batch_id
+            )
+        accepted = Accepted(document_id, version.filename, "queued", job_id, None)
+        return AcceptedUpload(batch_id, (accepted,))
 
 
 class UrlFetching:
@@ -146,6 +150,7 @@ class UrlFetching:
                 document_id=version.document_id,
                 version_id=version.id,
                 size=version.size_bytes,
+                batch_id=job.batch_id,
             )
             await jobs.succeed(session, caller, [job.id])
 

@@ -1,6 +1,7 @@
 """Puts documents that come from elsewhere into the library, in the transaction that also notes where they are from."""
 
-from ragecho.ingest.service import Labels
+from ragecho.ingest.allowance import Room
+from ragecho.ingest.model import Labels
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.library import writing as library
 from ragecho.library.model import Version
@@ -12,11 +13,17 @@ from ragecho.tenancy import grants
 class Intake:
     """Makes documents. Their bytes are stored already; who calls this queues their processing."""
 
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room
+
     async def insert(self, session: Session, caller: Caller, version: Version, labels: Labels) -> None:
         """Create a queued document with its first version.
 
-        Raises `InvalidInput` for labels that are not acceptable and `NotFound` for readers who are not of the organisation.
+        Raises `InvalidInput` for labels that are not acceptable (also `WorkspaceFull`), `RateLimited` while too many documents
+        wait, and `NotFound` for readers who are not of the organisation.
         """
+        if self._room is not None:
+            await self._room.take(session, caller, documents=1, size_bytes=version.size_bytes)
         granted = await _granted(session, caller, labels)
         await library.insert_document(
             session,
