@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import TextClause, text
 
+from ragecho.library.fusion import SPREAD
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_route import Among, Route
 from ragecho.library.store_documents import escape_like
@@ -51,9 +52,12 @@ _LEXICAL = """
       from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), '{among}',
                                       {documents}, cast(:candidate_cap as int), :depth) l
     )"""
+# Laid on 0 to 1 between the best and the SPREAD-th candidate, however many are asked for; deeper ones follow just below 0.
 _VECTOR_PART = """
-        select chunk_id, {share} * coalesce((score - min(score) over ()) / nullif(max(score) over () - min(score) over (), 0), 1)
-               as part from vector_side"""
+        select chunk_id, {share} * case when laid < 0 then laid / 100 else laid end as part from (
+          select chunk_id, coalesce((score - min(score) filter (where rank <= {spread}) over ())
+                 / nullif(max(score) over () - min(score) filter (where rank <= {spread}) over (), 0), 1) as laid
+          from vector_side) spread"""
 _LEXICAL_PART = """
         select chunk_id, {share} * coalesce(score / nullif(max(score) over (), 0), 1) as part from lexical_side"""
 _SELECT = """
@@ -133,7 +137,7 @@ def search_statement(
     sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
         sides.append(_vector_side(route, dimensions, filters))
-        parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0))
+        parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0, spread=SPREAD))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
