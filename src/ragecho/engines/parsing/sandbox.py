@@ -99,8 +99,8 @@ class SandboxedParser:
         if not unread:
             return document
 
-        def ask(page: Unread) -> Awaitable[bytes]:
-            what = {"recognise": page.inner, "members": page.members, "languages": self._ocr.languages}
+        def ask(page: Unread, languages: Sequence[str], first: str) -> Awaitable[bytes]:
+            what = {"recognise": page.inner, "members": page.members, "languages": languages, "first": first}
             return self._ask([path], asked | what, limits)
 
         whole = await recognised(document, unread, ask, self._ocr, limits)
