@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
@@ -22,10 +23,15 @@ from ragecho_sdk.async_tenancy import (
     AsyncWorkspaces,
 )
 from ragecho_sdk.calls import Call, Source
+from ragecho_sdk.errors import EchoConflictError, EchoConnectionError, EchoTimeoutError, EchoUnavailableError
+from ragecho_sdk.large import LARGE_BYTES, LargeFile, append_piece, create_upload, get_upload, metadata_of, size_of
 from ragecho_sdk.models import (
     Answer,
     AnswerEvent,
+    Batch,
     Chunk,
+    Deleted,
+    DeletionPreview,
     Document,
     Health,
     Job,
@@ -33,6 +39,7 @@ from ragecho_sdk.models import (
     Page,
     SearchResult,
     UploadedDocument,
+    Version,
 )
 from ragecho_sdk.sse import EventDecoder
 from ragecho_sdk.transport import (
@@ -46,6 +53,8 @@ from ragecho_sdk.transport import (
     transport_error,
 )
 from ragecho_sdk.waiting import Waiting
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PAGE_SIZE = 100
@@ -128,12 +137,50 @@ class AsyncEcho:
         tags: Sequence[str] = (),
         access: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        priority: str | None = None,
+        batch: str | None = None,
+        password: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> list[UploadedDocument]:
-        """Upload files (paths, or pairs of name and bytes) in one request and return them in the same order.
+        """Upload files (paths, or pairs of name and bytes) and return them in the same order.
 
-        They are queued, not ready: see `wait_until_ready`. `access` is private, workspace, internal or external.
+        One request takes all of them or none; files over 32 MB go in pieces of their own, each as a whole, and go on where a
+        broken connection left them. They are queued, not ready: see `wait_until_ready`. `access` is private, workspace,
+        internal or external; `priority` low, normal or high; `password` opens encrypted files; uploads with the same `batch`
+        (a UUID) count as one; `on_progress` is called with the bytes of large files as they arrive.
         """
-        return await self.send(calls.upload(sources, tags=tags, access=access, metadata=metadata))
+        form = calls.upload_form(
+            tags=tags, access=access, metadata=metadata, priority=priority, batch=batch, password=password
+        )
+        large = {n for n, source in enumerate(sources) if size_of(source) > LARGE_BYTES}
+        small = [source for n, source in enumerate(sources) if n not in large]
+        sent = await self.send(calls.upload(small, form)) if small or not large else []
+        done = iter(sent)
+        return [
+            await self._upload_large(source, form, on_progress) if n in large else next(done)
+            for n, source in enumerate(sources)
+        ]
+
+    async def _upload_large(
+        self, source: Source, form: Mapping[str, Any], on_progress: Callable[[int], None] | None
+    ) -> UploadedDocument:
+        with LargeFile(source) as file:
+            upload = await self.send(create_upload(file.size_bytes, metadata_of(file.filename, form)))
+            while upload.document is None:
+                offset = upload.received_bytes
+                try:
+                    await self.send(append_piece(upload.id, offset, file.read(offset)))
+                    file.failures = 0
+                except (EchoConnectionError, EchoTimeoutError, EchoConflictError, EchoUnavailableError) as error:
+                    pause = file.pause_after_failure()
+                    if pause is None:
+                        raise
+                    log.debug("a piece did not get through: %s", error)
+                    await asyncio.sleep(pause)
+                upload = await self.send(get_upload(upload.id))
+                if on_progress:
+                    on_progress(upload.received_bytes)
+            return upload.document
 
     async def wait_until_ready(
         self,
@@ -249,6 +296,22 @@ class AsyncDocuments:
         """Delete a document: it is gone from the very next search."""
         await self._echo.send(calls.delete_document(document_id))
 
+    async def versions(self, document_id: str, *, limit: int | None = None, offset: int | None = None) -> Page[Version]:
+        """Return one page of a document's versions, newest first."""
+        return await self._echo.send(calls.document_versions(document_id, limit=limit, offset=offset))
+
+    async def delete_many(self, ids: Sequence[str]) -> Deleted:
+        """Delete documents, all in one transaction."""
+        return await self._echo.send(calls.delete_documents(ids, None, None))
+
+    async def preview_deletion(self, **wanted: Any) -> DeletionPreview:
+        """Return how many documents `status`, `tag`, `access` and `q` select, and the newest of them."""
+        return await self._echo.send(calls.preview_deletion(wanted))
+
+    async def delete_matching(self, *, expected_total: int, **wanted: Any) -> Deleted:
+        """Delete what `preview_deletion` showed; `EchoConflictError` when that is another number by now."""
+        return await self._echo.send(calls.delete_documents(None, wanted, expected_total))
+
     async def text(self, document_id: str) -> str:
         """Return the parsed text, which `start` and `end` of chunks and citations count in (code points)."""
         return await self._echo.send(calls.document_text(document_id))
@@ -291,10 +354,29 @@ class AsyncJobs:
         self._echo = echo
 
     async def list(
-        self, *, status: str | None = None, limit: int | None = None, offset: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        batch: str | None = None,
+        document_id: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
     ) -> Page[Job]:
         """Return one page, newest first."""
-        return await self._echo.send(calls.list_jobs(status=status, limit=limit, offset=offset))
+        call = calls.list_jobs(status=status, batch=batch, document_id=document_id, limit=limit, offset=offset)
+        return await self._echo.send(call)
+
+    async def batch(self, batch: str) -> Batch:
+        """Return how far an upload is."""
+        return await self._echo.send(calls.get_batch(batch))
+
+    async def discard(self, job_id: str) -> None:
+        """Forget a job that ended without success; its document stays as it is."""
+        await self._echo.send(calls.discard_job(job_id))
+
+    async def retry_dead(self) -> int:
+        """Try dead jobs again, at most 1000 at a time; return how many."""
+        return await self._echo.send(calls.retry_dead_jobs())
 
     async def dead(self, *, limit: int | None = None, offset: int | None = None) -> Page[Job]:
         """Return one page of the jobs that were given up after their last attempt."""

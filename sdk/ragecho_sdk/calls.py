@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, Union
 from urllib.parse import quote
+from uuid import uuid4
 
 from ragecho_sdk.errors import EchoError
 from ragecho_sdk.models import (
     Answer,
+    Batch,
     Chunk,
+    Deleted,
+    DeletionPreview,
     Document,
     Health,
     Job,
@@ -20,6 +24,7 @@ from ragecho_sdk.models import (
     Page,
     SearchResult,
     UploadedDocument,
+    Version,
     page_of,
 )
 
@@ -43,6 +48,8 @@ class Call(Generic[T]):
     source_field: str = "files"
     is_repeatable: bool = False
     is_binary: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
 
 
 def get(path: str, read: Callable[[Any], T], *, is_binary: bool = False, **params: Any) -> Call[T]:
@@ -80,23 +87,44 @@ def me() -> Call[Me]:
     return get("/auth/me", Me.read)
 
 
-def upload(
-    sources: Sequence[Source], *, tags: Sequence[str], access: str | None, metadata: Mapping[str, Any] | None
-) -> Call[list[UploadedDocument]]:
-    """Several files in one request."""
-    form: dict[str, Any] = {}
+def upload_form(
+    *,
+    tags: Sequence[str],
+    access: str | None,
+    metadata: Mapping[str, Any] | None,
+    priority: str | None = None,
+    batch: str | None = None,
+    password: str | None = None,
+) -> dict[str, Any]:
+    """Return the fields that go with files; what is None is left out."""
+    named = {"access": access, "priority": priority, "batch": batch, "password": password}
+    form: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if tags:
         form["tags"] = list(tags)
-    if access is not None:
-        form["access"] = access
     if metadata is not None:
         form["metadata"] = json.dumps(metadata)
+    return form
+
+
+def upload(
+    sources: Sequence[Source], form: Mapping[str, Any], *, idempotency_key: str | None = None
+) -> Call[list[UploadedDocument]]:
+    """Several files in one request; it has a key of its own, so that repeating it uploads nothing twice."""
 
     def read(data: Any) -> list[UploadedDocument]:
         documents = data.get("documents", ()) if isinstance(data, Mapping) else ()
         return [UploadedDocument.read(document) for document in documents]
 
-    return Call("POST", "/api/v1/documents", read, form=form, sources=tuple(sources))
+    headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+    return Call(
+        "POST",
+        "/api/v1/documents",
+        read,
+        form=form,
+        sources=tuple(sources),
+        is_repeatable=True,
+        headers=headers,
+    )
 
 
 def list_documents(
@@ -137,6 +165,30 @@ def reindex_document(document_id: str) -> Call[UploadedDocument]:
     return post(f"/api/v1/documents/{segment(document_id)}/reindex", UploadedDocument.read)
 
 
+def document_versions(document_id: str, *, limit: int | None, offset: int | None) -> Call[Page[Version]]:
+    """One page of a document's versions, newest first."""
+    return get(f"/api/v1/documents/{segment(document_id)}/versions", page_of(Version), limit=limit, offset=offset)
+
+
+def delete_documents(
+    ids: Sequence[str] | None, wanted: Mapping[str, Any] | None, expected_total: int | None
+) -> Call[Deleted]:
+    """Delete many documents at once."""
+    return post(
+        "/api/v1/documents/delete",
+        Deleted.read,
+        ids=list(ids) if ids is not None else None,
+        filter=dict(wanted) if wanted is not None else None,
+        expected_total=expected_total,
+    )
+
+
+def preview_deletion(wanted: Mapping[str, Any]) -> Call[DeletionPreview]:
+    """Count what a filter would delete."""
+    call = post("/api/v1/documents/delete/preview", DeletionPreview.read, **wanted)
+    return replace(call, is_repeatable=True)
+
+
 def update_document(document_id: str, **changes: Any) -> Call[Document]:
     """Change what is said about a document."""
     given = {name: value for name, value in changes.items() if value is not None}
@@ -149,9 +201,39 @@ def replace_document(document_id: str, source: Source) -> Call[UploadedDocument]
     return Call("PUT", path, UploadedDocument.read, form={}, sources=(source,), source_field="file")
 
 
-def list_jobs(*, status: str | None, limit: int | None, offset: int | None) -> Call[Page[Job]]:
+def list_jobs(
+    *,
+    status: str | None,
+    limit: int | None,
+    offset: int | None,
+    batch: str | None = None,
+    document_id: str | None = None,
+) -> Call[Page[Job]]:
     """One page of jobs."""
-    return get("/api/v1/jobs", page_of(Job), status=status, limit=limit, offset=offset)
+    return get(
+        "/api/v1/jobs",
+        page_of(Job),
+        status=status,
+        batch=batch,
+        document_id=document_id,
+        limit=limit,
+        offset=offset,
+    )
+
+
+def get_batch(batch: str) -> Call[Batch]:
+    """How far an upload is."""
+    return get(f"/api/v1/jobs/batches/{segment(batch)}", Batch.read)
+
+
+def discard_job(job_id: str) -> Call[None]:
+    """Forget a job that ended without success."""
+    return post(f"/api/v1/jobs/{segment(job_id)}/discard", nothing)
+
+
+def retry_dead_jobs() -> Call[int]:
+    """Try the dead jobs again; the answer is how many."""
+    return post("/api/v1/jobs/dead/retry", lambda data: int(data.get("retried", 0)))
 
 
 def dead_jobs(*, limit: int | None, offset: int | None) -> Call[Page[Job]]:

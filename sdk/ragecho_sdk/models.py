@@ -93,6 +93,9 @@ class Document(Model):
     version: int | None = None
     created_at: str | None = None
     updated_at: str | None = None
+    language: str | None = None
+    authors: tuple[str, ...] = ()
+    written_at: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -126,6 +129,48 @@ class UploadedDocument(Model):
 
 
 @dataclass(frozen=True)
+class Upload(Model):
+    """A file that is sent in pieces. `document` is there once it is complete and taken in."""
+
+    id: str
+    received_bytes: int = 0
+    size_bytes: int = 0
+    document: UploadedDocument | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Version(Model):
+    """One uploaded state of a document. `ready_at` is when it began to answer, None for one that never did."""
+
+    id: str
+    number: int
+    filename: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    created_at: str | None = None
+    ready_at: str | None = None
+    is_current: bool = False
+
+
+@dataclass(frozen=True)
+class Deleted(Model):
+    """What was deleted, and which ids were no documents of the caller's."""
+
+    deleted: int
+    ids: tuple[str, ...] = ()
+    not_found: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeletionPreview(Model):
+    """How many documents a filter selects, and the newest of them."""
+
+    total: int
+    sample: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True)
 class Chunk(Model):
     """A piece of a document's text; `start` and `end` count code points of that text."""
 
@@ -154,6 +199,19 @@ class Job(Model):
     created_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    priority: str | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch(Model):
+    """How far an upload is: how many of its jobs are in each status, and the share done, 0 to 1."""
+
+    id: str
+    total: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    progress: float = 0.0
+    is_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -320,8 +378,11 @@ def _failure(value: Any) -> Failure:
     return Failure.read({**value, "message": str(message)})
 
 
-Document._readers = {"tags": tuple, "error": _failure}
+Document._readers = {"tags": tuple, "authors": tuple, "error": _failure}
 UploadedDocument._readers = {"error": _failure}
+Upload._readers = {"document": UploadedDocument.read}
+Deleted._readers = {"ids": tuple, "not_found": tuple}
+DeletionPreview._readers = {"sample": all_of(Document)}
 Job._readers = {"error": _failure}
 Chunk._readers = {"heading_path": tuple}
 SearchHit._readers = {"heading_path": tuple}

@@ -97,6 +97,10 @@ def request_arguments(call: Call[Any]) -> Iterator[dict[str, Any]]:
         arguments: dict[str, Any] = {"method": call.method, "url": call.path, "params": dict(call.params)}
         if call.body is not None:
             arguments["json"] = call.body
+        if call.headers:
+            arguments["headers"] = dict(call.headers)
+        if call.content is not None:
+            arguments["content"] = call.content
         if call.sources:
             arguments["data"] = call.form
             arguments["files"] = [(call.source_field, _part(source, stack)) for source in call.sources]
@@ -181,7 +185,9 @@ def pause_before_retry(
     backoff = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311 - spreads load, guards nothing
     if isinstance(outcome, httpx.HTTPError):
         return backoff if isinstance(outcome, httpx.TransportError) and not _is_slow(outcome) else None
-    if outcome.status_code not in _RETRIED_STATUSES:
+    # 409 with a time: the first of two equal requests is still being answered.
+    is_early = outcome.status_code == httpx.codes.CONFLICT and "Retry-After" in outcome.headers
+    if outcome.status_code not in _RETRIED_STATUSES and not is_early:
         return None
     asked = retry_after_seconds(outcome)
     if asked is None:

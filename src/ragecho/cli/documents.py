@@ -88,10 +88,35 @@ def show_document(
             ("access", document.access),
             ("tags", document.tags),
             ("version", document.version),
+            ("language", document.language),
+            ("authors", document.authors),
+            ("written", short_time(document.written_at)),
             ("sha256", document.sha256),
             ("created", short_time(document.created_at)),
         ]
     )
+
+
+@app.command("versions")
+def list_versions(
+    document_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the versions of a document, newest first."""
+    with connect(server, api_key, workspace) as echo:
+        page = echo.documents.versions(document_id)
+    if as_json:
+        emit_json(page.raw)
+        return
+    rows = [
+        (v.number, "current" if v.is_current else "", v.filename, human_size(v.size_bytes), short_time(v.created_at))
+        for v in page
+    ]
+    show_table(("VERSION", "STATE", "FILE", "SIZE", "UPLOADED"), rows, empty="No versions.", flexible="FILE")
 
 
 @app.command("rm")

@@ -1,5 +1,6 @@
 """`ragecho ingest`."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from ragecho.cli.lazy import App
 from ragecho.cli.output import counted, emit_json, printable, say, status_mark
 from ragecho.cli.uploading import FileReport, find_files, ingest_files
 from ragecho.kernel.caller import Access
+from ragecho.platform.jobs.model import Priority
 
 app = App()
 
@@ -25,6 +27,10 @@ def ingest(
     *,
     tags: Annotated[list[str] | None, typer.Option("--tag", "-t", metavar="TAG", help="Tag; repeatable.")] = None,
     access: Annotated[Access | None, typer.Option(help="Who may read the documents.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="Before or after other documents of the workspace.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password of encrypted files from standard input.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until each file is ready or failed.")] = True,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Longest wait.")] = 600.0,
     workspace: WorkspaceName = None,
@@ -40,7 +46,8 @@ def ingest(
     started = time.monotonic()
     with connect(server, api_key, workspace) as echo:
         reports = ingest_files(
-            echo, files, tags=tags or (), access=access, is_waiting=wait, timeout_seconds=timeout,
+            echo, files, tags=tags or (), access=access, priority=priority,
+            password=sys.stdin.readline().rstrip("\r\n") if password_stdin else None, is_waiting=wait, timeout_seconds=timeout,
             is_progress_shown=not as_json,
         )  # fmt: skip
     if as_json:

@@ -12,7 +12,7 @@ from ragecho.cli.output import emit_json, note, short_time, show_fields, show_ta
 if TYPE_CHECKING:
     from ragecho_sdk import Job
 
-app = App(help="List, show, retry and cancel background jobs.")
+app = App(help="List, show, retry, cancel and discard background jobs.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `jobs ls` shows it.")]
 
@@ -23,6 +23,7 @@ def list_jobs(
     status: Annotated[
         str | None, typer.Option(help="queued, running, succeeded, failed, cancelled or dead (given up).")
     ] = None,
+    batch: Annotated[str | None, typer.Option(metavar="ID", help="The jobs of one upload.")] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")] = 50,
     offset: Annotated[int, typer.Option(metavar="N", min=0, help="How many to leave out first.")] = 0,
     workspace: WorkspaceName = None,
@@ -35,7 +36,7 @@ def list_jobs(
         if status == "dead":
             page = echo.jobs.dead(limit=limit, offset=offset)
         else:
-            page = echo.jobs.list(status=status, limit=limit, offset=offset)
+            page = echo.jobs.list(status=status, batch=batch, limit=limit, offset=offset)
     if as_json:
         emit_json(page.raw)
         return
@@ -91,6 +92,37 @@ def cancel_job(
     """Cancel a job that is not finished."""
     with connect(server, api_key, workspace) as echo:
         _show(echo.jobs.cancel(job_id), as_json)
+
+
+@app.command("discard")
+def discard_job(
+    job_id: Id,
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Forget a job that ended without success; its document stays as it is."""
+    with connect(server, api_key, workspace) as echo:
+        echo.jobs.discard(job_id)
+    note("Discarded.")
+
+
+@app.command("retry-dead")
+def retry_dead_jobs(
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try all jobs again that were given up."""
+    with connect(server, api_key, workspace) as echo:
+        retried = echo.jobs.retry_dead()
+    if as_json:
+        emit_json({"retried": retried})
+        return
+    note(f"{retried} jobs are tried again.")
 
 
 def _show(job: "Job", as_json: bool) -> None:

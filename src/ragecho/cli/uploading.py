@@ -5,11 +5,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragecho.cli.errors import BadUse, CliError
 from ragecho.cli.output import progress_bar
+from ragecho.kernel.ids import uuid7
 from ragecho_sdk import Document, Echo, EchoAPIError, EchoTimeoutError, UploadedDocument
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 BATCH_FILES = 16
 BATCH_BYTES = 32 * 1024 * 1024
@@ -86,6 +90,8 @@ def ingest_files(
     *,
     tags: Sequence[str] = (),
     access: str | None = None,
+    priority: str | None = None,
+    password: str | None = None,
     is_waiting: bool = True,
     timeout_seconds: float = 600.0,
     is_progress_shown: bool = True,
@@ -94,8 +100,16 @@ def ingest_files(
     with progress_bar(is_shown=is_progress_shown) as progress:
         task = progress.add_task("Uploading", total=len(files))
         reports: list[FileReport] = []
+        options: dict[str, Any] = {
+            "tags": tags,
+            "access": access,
+            "priority": priority,
+            "password": password,
+            "batch": str(uuid7()),
+        }
         for batch in in_batches(files):
-            reports += _upload(echo, batch, tags, access)
+            sizes = _Sizes(progress, task, batch, len(reports))
+            reports += _upload(echo, batch, options | {"on_progress": sizes.tell})
             progress.update(task, completed=len(reports))
         ids = [report.document_id for report in reports if report.document_id and report.status != "failed"]
         if not is_waiting or not ids:
@@ -114,10 +128,22 @@ def ingest_files(
     return [_settle(report, documents, late) for report in reports]
 
 
-def _upload(echo: Echo, batch: Sequence[Path], tags: Sequence[str], access: str | None) -> list[FileReport]:
+class _Sizes:
+    """Moves the bar within a large file, which is alone in its batch."""
+
+    def __init__(self, progress: "Progress", task: "TaskID", batch: Sequence[Path], done: int) -> None:
+        self._progress, self._task, self._done = progress, task, done
+        self._total = max(1, batch[0].stat().st_size)
+
+    def tell(self, received_bytes: int) -> None:
+        """Show how much of it has arrived."""
+        self._progress.update(self._task, completed=self._done + received_bytes / self._total)
+
+
+def _upload(echo: Echo, batch: Sequence[Path], options: dict[str, Any]) -> list[FileReport]:
     unreadable = {path: FileReport(path, "failed", error=reason) for path in batch if (reason := _unreadable(path))}
     readable = [path for path in batch if path not in unreadable]
-    sent = dict(zip(readable, _send(echo, readable, tags, access), strict=True)) if readable else {}
+    sent = dict(zip(readable, _send(echo, readable, options), strict=True)) if readable else {}
     return [unreadable.get(path) or sent[path] for path in batch]
 
 
@@ -131,28 +157,24 @@ def _unreadable(path: Path) -> str | None:
         return error.strerror or "cannot be read"
 
 
-def _send(
-    echo: Echo, batch: Sequence[Path], tags: Sequence[str], access: str | None, *, is_again: bool = False
-) -> list[FileReport]:
+def _send(echo: Echo, batch: Sequence[Path], options: dict[str, Any]) -> list[FileReport]:
     try:
-        uploaded = echo.upload(*batch, tags=tags, access=access)
+        uploaded = echo.upload(*batch, **options)
     except EchoAPIError as error:
         is_about_a_file = 400 <= error.status < 500 and error.status not in _NOT_ABOUT_A_FILE  # noqa: PLR2004 - RFC 9110
         if not is_about_a_file:
             raise
         if len(batch) == 1:
             return [FileReport(batch[0], "failed", error=error.detail)]
-        # One file spoils its batch: each goes alone, so that the others arrive and the culprit is named.
-        return [report for path in batch for report in _send(echo, [path], tags, access, is_again=True)]
+        # One file spoils its batch, of which nothing was taken: each goes alone, so that the others arrive and the culprit is named.
+        return [report for path in batch for report in _send(echo, [path], options)]
     if len(uploaded) != len(batch):
         raise CliError(f"the server reported {len(uploaded)} of {len(batch)} uploaded files.")
-    return [_report(path, document, is_again) for path, document in zip(batch, uploaded, strict=True)]
+    return [_report(path, document) for path, document in zip(batch, uploaded, strict=True)]
 
 
-def _report(path: Path, document: UploadedDocument, is_again: bool) -> FileReport:
-    # What stood before the culprit was accepted with the batch, so that now it seems to have been there already.
-    is_ours = is_again and document.status in {"queued", "processing"}
-    same = None if is_ours else document.duplicate_of
+def _report(path: Path, document: UploadedDocument) -> FileReport:
+    same = document.duplicate_of
     error = document.error.message if document.error else None
     return FileReport(path, "duplicate" if same else document.status, document.id, document.job_id, same, error)
 

@@ -135,10 +135,11 @@ def build_double(double: ContractDouble) -> Starlette:  # noqa: PLR0915 - one li
     async def upload(request: Request) -> Response:
         accepted = []
         async with request.form() as form:
-            for file in form.getlist("files"):
-                content = await file.read()
-                if len(content) > double.max_file_bytes:
-                    return problem(413, "too_large", f"A file has at most {double.max_file_bytes} bytes.")
+            files = [(file, await file.read()) for file in form.getlist("files")]
+            # All of them or none.
+            if any(len(content) > double.max_file_bytes for _, content in files):
+                return problem(413, "too_large", f"A file has at most {double.max_file_bytes} bytes.")
+            for file, content in files:
                 text = content.decode("utf-8", "replace")
                 same = next((d for d in double.documents.values() if d["text"] == text), None)
                 document = same or double.add_document(

@@ -1,0 +1,71 @@
+"""Uploads as a user meets them: the client, the command line and the worker together."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.e2e.conftest import Server, eventually, settled, upload
+
+from ragecho_sdk import Echo, client
+
+
+def test_a_large_file_goes_in_pieces_with_its_progress(
+    server: Server, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(client, "LARGE_BYTES", 1000)
+    monkeypatch.setattr("ragecho_sdk.large.PIECE_BYTES", 700)
+    path = tmp_path / "harbour.txt"
+    path.write_text("The dredger works the northern basin at low tide. " * 60)
+    told: list[int] = []
+    with Echo(server.url, api_key=key) as echo:
+        large, small = echo.upload(
+            path, ("note.txt", b"The dredger is called Heron."), tags=["pieces"], on_progress=told.append
+        )
+        documents = echo.wait_until_ready([str(large.id), str(small.id)])
+        content = echo.documents.content(str(large.id))
+        versions = echo.documents.versions(str(large.id))
+    assert [one.status for one in documents] == ["ready", "ready"]
+    assert documents[0].tags == ("pieces",)
+    assert documents[0].language == "en"
+    assert content == path.read_bytes()
+    assert told == sorted(told)
+    assert told[-1] == path.stat().st_size
+    assert [one.is_current for one in versions] == [True]
+
+
+def test_an_upload_is_followed_live_to_its_end(client: httpx.Client) -> None:
+    accepted = client.post(
+        "/api/v1/documents",
+        files=[("files", (f"pilot{n}.txt", f"Pilot {n} boards at buoy {n}.".encode())) for n in range(3)],
+    ).json()
+    with client.stream("GET", "/api/v1/jobs/stream", params={"batch": accepted["batch"]}) as stream:
+        lines = [line for line in stream.iter_lines() if line]
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert events[-1] == "done"
+    shown = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    last = {one["id"]: one["status"] for one in shown if "id" in one}
+    assert set(last.values()) == {"succeeded"}
+    assert shown[-1] == {"complete": True}
+
+
+def test_the_command_line_lists_a_batch_and_versions(server: Server, key: str, tmp_path: Path) -> None:
+    (tmp_path / "lamp.md").write_text("# Lamp\n\nThe lamp on the eastern mole is lit at dusk.")
+    environment = {"RAGECHO_API_KEY": key}
+    sent = json.loads(server.ragecho("ingest", str(tmp_path), "--priority", "high", "--json", env=environment))
+    (document,) = sent["documents"]
+    assert document["status"] == "ready"
+    versions = json.loads(server.ragecho("documents", "versions", document["id"], "--json", env=environment))
+    assert versions["total"] == 1
+    jobs = json.loads(server.ragecho("jobs", "ls", "--json", env=environment))["items"]
+    (job,) = [one for one in jobs if one["document_id"] == document["id"]]
+    assert job["priority"] == "high"
+    of_batch = json.loads(server.ragecho("jobs", "ls", "--batch", job["batch"], "--json", env=environment))
+    assert of_batch["total"] == 1
+
+
+def test_the_queue_is_measured(client: httpx.Client) -> None:
+    (one,) = upload(client, ("measured.txt", b"The tide gauge is read at noon."))
+    settled(client, one["id"])
+    metrics = eventually(lambda: client.get("/metrics").text, what="metrics")
+    assert "ragecho_queue_oldest_seconds" in str(metrics)
