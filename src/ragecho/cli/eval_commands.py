@@ -18,6 +18,7 @@ from ragecho.cli.output import counted, emit_json, note, printable, progress_bar
 from ragecho.cli.settings import load_settings
 
 if TYPE_CHECKING:
+    from ragecho.evals.diff import Difference
     from ragecho.evals.gate import Comparison
     from ragecho.evals.run import Progress, Result
     from ragecho.evals.suites import Suite
@@ -118,6 +119,9 @@ def show_trend(
     *,
     trend_file: TrendFile = None,
     suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with lines instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List recorded runs with the differences to the run before."""
@@ -126,6 +130,12 @@ def show_trend(
 
     path = trend_file or load_settings(Settings).data_dir / "evals" / "runs.jsonl"
     steps = [step for step in trend.steps(trend.read(path)) if suite in (None, step.suite)]
+    if html is not None:
+        from ragecho.evals.page import trend_page
+
+        html.write_text(trend_page(steps), encoding="utf-8")
+        print(f"{counted(len(steps), 'run')} in {html}")
+        return
     if as_json:
         emit_json([asdict(step) for step in steps])
         return
@@ -140,6 +150,65 @@ def show_trend(
         flexible="Version",
         empty=f"No runs in {path} yet: 'ragecho eval run' makes one.",
     )
+
+
+@app.command("diff")
+def show_difference(
+    before: Annotated[
+        str, typer.Argument(help="A run: the beginning of its time or commit; -1 is the last one.")
+    ] = "-2",
+    after: Annotated[str, typer.Argument(help="The run to compare with it.")] = "-1",
+    *,
+    trend_file: TrendFile = None,
+    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    most: Annotated[int, typer.Option("--most", min=0, help="Questions shown at each end.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two recorded runs question by question (before the options, write `--` where a run is -1 or the like)."""
+    from ragecho.evals import diff, trend
+    from ragecho.platform.settings import Settings
+
+    path = trend_file or load_settings(Settings).data_dir / "evals" / "runs.jsonl"
+    records = list(trend.read(path))
+    first = diff.find_run(records, before, suite=suite)
+    second = diff.find_run(records, after, suite=suite or first["suite"])
+    found = diff.differences(first, second)
+    if as_json:
+        emit_json({"before": first["at"], "after": second["at"], "measures": [asdict(one) for one in found]})
+        return
+    print(f"{first['suite']}: {first['at']} ({first.get('commit')}) → {second['at']} ({second.get('commit')})")
+    show_table(
+        ["Measure", "Before", "After", "Difference", "95 % interval", "p loss", "p gain", "Worse", "Better"],
+        [_compared(one) for one in found],
+        flexible="Measure",
+        empty="The runs have no measure in common.",
+    )
+    for one in found[:1]:
+        worst, best = one.changed[:most], one.changed[max(most, len(one.changed) - most) :]
+        show_table(
+            ["Question", "Before", "After", one.measure],
+            [
+                [printable(q.question), f"{q.before:.3f}", f"{q.after:.3f}", f"{q.difference:+.3f}"]
+                for q in (*worst, *best)
+            ],
+            flexible="Question",
+            empty="No question scores differently.",
+        )
+
+
+def _compared(one: "Difference") -> list[str | int]:
+    worse = sum(question.difference < 0 for question in one.changed)
+    return [
+        one.measure,
+        f"{one.before:.4f}",
+        f"{one.after:.4f}",
+        f"{one.difference:+.4f}",
+        f"{one.low:+.4f} to {one.high:+.4f}",
+        f"{one.p_loss:.3f}",
+        f"{one.p_gain:.3f}",
+        worse,
+        len(one.changed) - worse,
+    ]
 
 
 def _data_folder(given: Path | None) -> Path | None:

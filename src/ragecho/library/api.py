@@ -15,7 +15,7 @@ from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
 from ragecho.library.contents import remove_unreferenced
 from ragecho.library.model import DocumentFilter
-from ragecho.library.rerank import rerank
+from ragecho.library.rerank import policy_for, rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
 from ragecho.library.search import Found, PassageSearch
 from ragecho.platform.database import Database
@@ -224,9 +224,12 @@ def build_search_router(search: PassageSearch, reranker: Reranker | None, authen
         wanted = (body.filters or SearchFilters()).with_tags(body.tags)
         if body.rerank and reranker is None:
             raise InvalidInput("No reranker is configured (RAGECHO_RERANKER); search without 'rerank'.")
-        found = await search.search(caller, query=body.query, k=body.k, mode=body.mode, wanted=wanted)
-        if body.rerank and reranker is not None:
-            found = Found(*await rerank(reranker, body.query, found))
-        return SearchOut.of(found)
+        if not body.rerank or reranker is None:
+            return SearchOut.of(await search.search(caller, query=body.query, k=body.k, mode=body.mode, wanted=wanted))
+        policy = policy_for(reranker)
+        candidates = max(body.k, policy.depth)
+        found = await search.search(caller, query=body.query, k=candidates, mode=body.mode, wanted=wanted)
+        passages, timings = await rerank(reranker, body.query, found, policy)
+        return SearchOut.of(Found(passages[: body.k], timings))
 
     return router
