@@ -303,3 +303,45 @@ async def test_a_workspace_with_many_jobs_does_not_delay_one_with_few(
         await session.execute(text("delete from procrastinate_jobs where queue_name = 'fair'"))
     assert max(order.index(job_id) for job_id in few) < 6
     assert [job_id for job_id in order if job_id in set(many)] == many
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+async def test_an_organisation_has_no_more_jobs_in_the_works_than_it_may(
+    desk: Desk, other_tenant: Tenant, batch: int
+) -> None:
+    busy: dict[str, int] = {}
+    most: dict[str, int] = {}
+
+    async def handler(caller: Caller, claimed: Sequence[Job]) -> dict[JobId, Exception]:
+        organization = str(caller.organization_id)
+        busy[organization] = busy.get(organization, 0) + len(claimed)
+        most[organization] = max(most.get(organization, 0), busy[organization])
+        async with desk.database.transaction(caller) as session:
+            await store.succeed(session, caller, [job.id for job in claimed])
+        busy[organization] -= len(claimed)
+        return {}
+
+    wanted = []
+    for caller in (desk.caller, other_tenant.worker()):
+        async with desk.database.transaction(caller) as session:
+            for _ in range(8):
+                wanted.append((caller, await store.enqueue(session, caller, kind="test", queue="test", size=10)))
+    runner = JobRunner(
+        desk.database, {"test": handler}, give_up=desk.give_up, concurrency=6, batch=batch, tenant_concurrency=2
+    )
+    task = asyncio.create_task(runner.run(queues=("test",)))
+    try:
+        async with asyncio.timeout(60):
+            for caller, job_id in wanted:
+                while True:
+                    async with desk.database.transaction(caller) as session:
+                        job = await store.get(session, caller, job_id)
+                    if job is not None and job.status == "succeeded":
+                        break
+                    await asyncio.sleep(0.05)  # waits for a condition, within the deadline above
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert set(most.values()) <= {1, 2}
+    assert len(most) == 2

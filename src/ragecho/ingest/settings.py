@@ -42,6 +42,9 @@ class IngestSettings(BaseSettings):
     parser_processes: int = Field(2, ge=1, description="Documents parsed at once by one worker.")
     worker_concurrency: int = Field(6, ge=1, description="Documents in the works at once in one worker.")
 
+    tenant_concurrency: int = Field(
+        0, ge=0, description="Documents of one organisation in the works at once, over all workers; 0 means any number."
+    )
     worker_batch: int = Field(
         32, ge=1, le=256, description="Small documents of one workspace that one worker takes through together."
     )

@@ -43,6 +43,7 @@ async def _run(settings: Settings, queues: tuple[str, ...] | None) -> None:
             give_up=sources.give_up_or(flow.give_up),
             concurrency=settings_of_ingest.worker_concurrency,
             batch=settings_of_ingest.worker_batch,
+            tenant_concurrency=settings_of_ingest.tenant_concurrency,
         )
         work = asyncio.create_task(runner.run(queues=queues, on_ready=_announce))
 

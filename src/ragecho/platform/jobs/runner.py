@@ -2,12 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from procrastinate import App, PsycopgConnector
+from procrastinate.connector import BaseConnector
+from procrastinate.jobs import Job as QueueJob
+from procrastinate.manager import JobManager
 from sqlalchemy.engine import make_url
 
 from ragecho.kernel.caller import Caller
@@ -28,6 +31,8 @@ DEAD_AFTER_SECONDS = 10.0
 SWEEP_SECONDS = 3.0
 BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
 
+FETCH = "select * from ragecho_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(most)s)"
+
 # What trying again cannot change.
 PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
 
@@ -36,10 +41,26 @@ Handler = Callable[[Caller, Sequence[Job]], Awaitable[Mapping[JobId, Exception]]
 GiveUp = Callable[[Session, Caller, Job, dict[str, Any]], Awaitable[None]]
 
 
+class _LimitedManager(JobManager):
+    """Fetches no delivery of an organisation that has as many in the works as it may have."""
+
+    def __init__(self, connector: BaseConnector, most: int) -> None:
+        super().__init__(connector)
+        self._most = most
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
+        """Return the next delivery, marked as being done, or None."""
+        row = await self.connector.execute_query_one_async(
+            query=FETCH, queues=list(queues) if queues else None, worker_id=worker_id, most=self._most
+        )
+        return None if row["id"] is None else QueueJob.from_row(row)
+
+
 class JobRunner:
     """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good.
 
-    Up to `batch` small jobs of one workspace are handled together.
+    Up to `batch` small jobs of one workspace are handled together, and of one organisation at most `tenant_concurrency` jobs at
+    once over all workers (0: any number).
     """
 
     def __init__(
@@ -50,14 +71,18 @@ class JobRunner:
         give_up: GiveUp,
         concurrency: int = 4,
         batch: int = 1,
+        tenant_concurrency: int = 0,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._give_up = give_up
         self._concurrency = concurrency
         self._batch = batch
+        self._tenant_concurrency = tenant_concurrency
         self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
         self._app.task(name=store.TASK)(self._deliver)
+        if tenant_concurrency:
+            self._app.job_manager = _LimitedManager(self._app.connector, tenant_concurrency)
 
     async def run(self, *, queues: tuple[str, ...] | None = None, on_ready: Callable[[], None] | None = None) -> None:
         """Work until cancelled. Raises when the queue's connection is lost: the process is then started anew."""
@@ -95,7 +120,11 @@ class JobRunner:
         bind_caller(workspace_id=workspace_id, user_id=None)
         try:
             async with self._database.transaction(caller) as session:
-                claimed = await store.claim(session, caller, JobId(UUID(job_id)), limit=self._batch)
+                limit = self._batch
+                if self._tenant_concurrency:
+                    room = await store.room_of_organization(session, caller, self._tenant_concurrency)
+                    limit = min(limit, 1 + room)
+                claimed = await store.claim(session, caller, JobId(UUID(job_id)), limit=limit)
             if not claimed:
                 return
             first, *others = claimed

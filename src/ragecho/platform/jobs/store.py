@@ -72,7 +72,7 @@ CLAIM = text(f"""
     ), waiting as (
       select j.queue_job_id from jobs j join delivered d on j.kind = d.kind and d.is_small
       where j.workspace_id = :workspace_id and j.status = 'queued' and j.attempts = 0 and j.size <= :small and j.id <> d.id
-      order by j.priority desc, j.created_at, j.id limit :others for update of j skip locked
+      order by j.priority desc, j.created_at, j.id limit cast(:others as int) for update of j skip locked
     ), free as (
       select q.id from procrastinate_jobs q join waiting w on w.queue_job_id = q.id
       where q.status = 'todo' for update of q skip locked
@@ -145,6 +145,18 @@ async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, de
             "id": job_id,
         },
     )
+
+
+async def room_of_organization(session: AsyncConnection, caller: Caller, most: int) -> int:
+    """Return how many more deliveries of the caller's organisation may be taken up, holding the others' look for one."""
+    await session.execute(text("select pg_advisory_xact_lock(hashtextextended('ragecho_fetch_job', 7))"))
+    found = await session.execute(
+        text(
+            "select count(*) from procrastinate_jobs where status = 'doing' and args ->> 'organization_id' = :organization"
+        ),
+        {"organization": str(caller.organization_id)},
+    )
+    return max(0, most - int(found.scalar_one()))
 
 
 async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limit: int = 1) -> list[Job]:

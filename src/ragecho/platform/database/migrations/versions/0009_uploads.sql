@@ -91,6 +91,30 @@ create table maintenance_tasks (
 insert into maintenance_tasks (name) values ('hourly');
 grant select, update on maintenance_tasks to ragecho_app;
 
+-- The next delivery of an organisation that has fewer than `most` in the works; what procrastinate_fetch_job_v2 does, otherwise.
+-- One worker at a time looks, so that two do not count the same place as free.
+create function ragecho_fetch_job(target_queues varchar[], worker bigint, most integer) returns procrastinate_jobs
+language plpgsql as $$
+declare
+  found procrastinate_jobs;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('ragecho_fetch_job', 7));
+  with busy as (
+    select args ->> 'organization_id' as organization from procrastinate_jobs where status = 'doing'
+    group by 1 having count(*) >= most
+  ), candidate as (
+    select q.id from procrastinate_jobs q
+    where q.status = 'todo' and (target_queues is null or q.queue_name = any (target_queues))
+      and (q.scheduled_at is null or q.scheduled_at <= now())
+      and not exists (select from busy where busy.organization = q.args ->> 'organization_id')
+    order by q.priority desc, q.id limit 1 for update of q skip locked
+  )
+  update procrastinate_jobs q set status = 'doing', worker_id = worker from candidate
+  where q.id = candidate.id returning q.* into found;
+  return found;
+end
+$$;
+
 -- How full the caller's workspace is, also with what the caller may not see: numbers only.
 create policy sizes on documents for select to ragecho_login using (workspace_id = (select ragecho_workspace()));
 create policy sizes on jobs for select to ragecho_login using (workspace_id = (select ragecho_workspace()));
