@@ -9,6 +9,7 @@ from email.message import EmailMessage
 
 import pytest
 
+from ragecho.engines.ocr.settings import OcrMode, OcrSettings
 from ragecho.engines.parsing.bidi import in_reading_order
 from ragecho.engines.parsing.formats import parse_bytes
 from ragecho.kernel.errors import ParseFailed
@@ -366,3 +367,14 @@ def test_drawn_arabic_and_hebrew_are_turned_round_and_read_ones_are_not() -> Non
 def test_what_a_file_says_of_itself_survives_storage() -> None:
     document = parse(message().as_bytes(), "m.eml")
     assert from_json(document.text, to_json(document)) == document
+
+
+def test_the_languages_of_scans_are_a_list_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGECHO_OCR_LANGUAGES", "rus, eng+chi_sim")
+    monkeypatch.setenv("RAGECHO_OCR", "off")
+    settings = OcrSettings(_env_file=None)
+    assert settings.ocr_languages == ("rus", "eng", "chi_sim")
+    assert settings.ocr is OcrMode.OFF
+    monkeypatch.setenv("RAGECHO_OCR_LANGUAGES", "../eng")
+    with pytest.raises(ValueError, match="languages are codes"):
+        OcrSettings(_env_file=None)
