@@ -10,6 +10,8 @@ BROADER: Mapping[str, str] = MappingProxyType(
         "documents:write": "write",
         "documents:administer": "admin",
         "index:administer": "admin",
+        "sources:read": "read",
+        "sources:administer": "admin",
         "jobs:read": "read",
         "jobs:write": "write",
         "jobs:administer": "admin",

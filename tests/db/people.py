@@ -21,6 +21,13 @@ async def run(database: Database, tenant: Tenant, statement: str, **parameters: 
         return int(done.rowcount)
 
 
+async def run_as_identity(database: Database, tenant: Tenant, statement: str, **parameters: Any) -> None:
+    """Run a statement as the identity service, which alone may change people."""
+    async with database.transaction(tenant.member()) as session:
+        await session.execute(text("set local role ragecho_identity"))
+        await session.execute(text(statement), parameters)
+
+
 async def add_person(
     database: Database,
     tenant: Tenant,
@@ -32,7 +39,7 @@ async def add_person(
 ) -> UserId:
     """Add a person to the tenant, in its workspace unless `workspace_role` is None."""
     user_id = UserId(uuid7())
-    await run(
+    await run_as_identity(
         database,
         tenant,
         "insert into users (id, email, email_verified_at) values (:id, :email, case when :verified then now() end)",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from tests.db.accounts_driver import PASSWORD, browser, identity_database, make_account, new_email, services, subjects
 from tests.db.conftest import Tenant
 
@@ -311,16 +312,20 @@ async def test_a_new_browser_is_told_by_mail_and_the_first_and_known_ones_are_no
     assert await subjects(accounts, email) == ["New sign-in to your account"]
 
 
-async def test_suspension_by_the_application_ends_sessions_that_it_may_not_even_read(
+async def test_suspension_ends_sessions_however_it_is_noted_and_the_application_may_not_decide_it(
     database: Database, tenant: Tenant, accounts: AccountServices
 ) -> None:
     user_id, email = await make_account(accounts)
     async with accounts.tools.database.anonymous() as db:
         await store.insert_owner(db, tenant.organization_id, user_id)
     entered = await login(accounts, email)
-    async with database.transaction(tenant.member()) as session:
-        done = await session.execute(text("update users set is_disabled = true where id = :id"), {"id": user_id})
-        assert done.rowcount == 1
+    for change in ("is_disabled = true", "email = 'other@example.org'", "email_verified_at = now()", "name = 'x'"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            async with database.transaction(tenant.member()) as session:
+                await session.execute(text(f"update users set {change} where id = :id"), {"id": user_id})
+    assert await current(accounts, entered.secret) is not None
+    async with accounts.tools.database.anonymous() as db:
+        await db.execute(text("update users set is_disabled = true where id = :id"), {"id": user_id})
     assert await current(accounts, entered.secret) is None
     async with accounts.tools.database.anonymous() as db:
         ended = await db.execute(

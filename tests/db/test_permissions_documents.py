@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
-from tests.db.people import add_domain, add_group, add_key, add_person, run
+from tests.db.people import add_domain, add_group, add_key, add_person, run, run_as_identity
 
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.authorization import Scope
@@ -181,7 +181,9 @@ async def test_levels_follow_the_verified_domain_at_once(world: World) -> None:
         assert await world.sees(person, document) is expected
     await world.share(owner, internal, users=(outside,))  # by name, whatever the level
     assert await world.sees(outside, internal)
-    await run(world.database, world.tenant, "update users set email_verified_at = null where id = :id", id=inside)
+    await run_as_identity(
+        world.database, world.tenant, "update users set email_verified_at = null where id = :id", id=inside
+    )
     assert not await world.sees(inside, internal)
 
 
@@ -252,7 +254,9 @@ async def leave_workspace(world: World, user_id: UserId, group: GroupId) -> None
 
 
 async def be_disabled(world: World, user_id: UserId, group: GroupId) -> None:
-    await run(world.database, world.tenant, "update users set is_disabled = true where id = :user", user=user_id)
+    await run_as_identity(
+        world.database, world.tenant, "update users set is_disabled = true where id = :user", user=user_id
+    )
 
 
 async def lose_group(world: World, user_id: UserId, group: GroupId) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 from tests.db.conftest import Tenant
-from tests.db.people import add_key, add_person, join, run
+from tests.db.people import add_key, add_person, join, run, run_as_identity
 
 from ragecho.kernel.authorization import OrganizationRole, WorkspaceRole
 from ragecho.kernel.caller import Caller, user_principal
@@ -50,7 +50,7 @@ async def test_two_owners_who_leave_at_once_do_not_leave_nobody(database: Databa
 async def test_an_owner_who_is_disabled_does_not_count(database: Database, tenant: Tenant) -> None:
     first = await add_person(database, tenant, role="owner")
     second = await add_person(database, tenant, role="owner")
-    await run(database, tenant, "update users set is_disabled = true where id = :user", user=second)
+    await run_as_identity(database, tenant, "update users set is_disabled = true where id = :user", user=second)
     with pytest.raises(LastOwner):
         await end(database, tenant.member(), first, "demote")
 

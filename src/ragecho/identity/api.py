@@ -8,8 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from ragecho.identity import clients
+from ragecho.identity.accounts import throttle
 from ragecho.identity.accounts.build import AccountServices, build_accounts
 from ragecho.identity.accounts.sessions import current_session, end_session
+from ragecho.identity.accounts.sign_in import second_factor_state
 from ragecho.identity.federation.build import FederationServices, build_federation, build_federation_routers
 from ragecho.identity.pages.cookies import Cookies
 from ragecho.identity.pages.router import build_kit, build_pages, build_pages_router
@@ -73,6 +75,8 @@ def build_identity_services(settings: Settings, database: Database) -> IdentityS
         keys=SigningKeys(database, vault),
         current_session=current_session,
         end_session=_end_session,
+        second_factor_state=_second_factor_state,
+        begin_visit=_begin_visit,
         clients=ClientCache(database),
         is_https=issuer.startswith("https://"),
         allows_registration=identity.allows_registration(settings),
@@ -106,6 +110,14 @@ async def prepare_identity(database: Database, settings: Settings) -> None:
     async with database.anonymous() as db:
         await ensure_keys(db, vault, rotation_days=identity.key_rotation_days)
         await clients.ensure_first_party_clients(db, settings, vault)
+
+
+async def _second_factor_state(db: Session, user_id: UUID) -> tuple[bool, bool]:
+    return await second_factor_state(db, UserId(user_id))
+
+
+async def _begin_visit(db: Session, address: str | None) -> None:
+    await throttle.begin_attempt(db, throttle.visit_counters("authorize", address))
 
 
 async def _end_session(db: Session, session_id: UUID, user_id: UUID) -> object:

@@ -18,6 +18,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.tenancy import bulk, organizations, workspaces
 from ragecho.tenancy.model import WorkspaceFilter, WorkspaceStatus
 from ragecho.tenancy.schemas import (
+    OrganizationChange,
     OrganizationIn,
     OrganizationOut,
     ReasonIn,
@@ -155,13 +156,15 @@ def build_organizations_router(
 
     @router.patch("/{organization_id}")
     async def rename_organization(
-        caller: Administering, organization_id: UUID, body: OrganizationIn
+        caller: Administering, organization_id: UUID, body: OrganizationChange
     ) -> OrganizationOut:
-        """Rename the organisation that the request is made in."""
+        """Rename the organisation that the request is made in, or decide whether members need a second factor."""
+        wanted, required = OrganizationId(organization_id), body.require_second_factor
         async with database.transaction(caller) as session:
-            renamed = await organizations.rename_organization(
-                caller, session, OrganizationId(organization_id), name=body.name
-            )
-        return OrganizationOut.of(renamed)
+            if body.name is not None:
+                await organizations.rename_organization(caller, session, wanted, name=body.name)
+            if required is not None:
+                await organizations.require_second_factor(caller, session, wanted, is_required=required)
+            return OrganizationOut.of(await organizations.get_organization(caller, session, wanted))
 
     return router

@@ -71,6 +71,7 @@ class Organization:
     role: OrganizationRole | None
     is_suspended: bool
     created_at: datetime
+    require_second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

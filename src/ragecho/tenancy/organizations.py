@@ -53,6 +53,27 @@ async def rename_organization(
     return await _own(caller, session)
 
 
+async def require_second_factor(
+    caller: Caller, session: Session, organization_id: OrganizationId, *, is_required: bool
+) -> Organization:
+    """Decide whether members sign in with a second factor, from their next sign-in on. Raises as `rename_organization`."""
+    if organization_id != caller.organization_id:
+        raise NotFound("There is no such organisation, or the request is made in another one.")
+    caller.require(Permission.ORGANIZATION_ADMINISTER)
+    before = await _own(caller, session)
+    if is_required == before.require_second_factor:
+        return before
+    await store.require_second_factor(session, organization_id, is_required=is_required)
+    await record(
+        session,
+        caller,
+        "organization.second_factor",
+        Target("organization", organization_id),
+        details={"before": {"required": not is_required}, "after": {"required": is_required}},
+    )
+    return await _own(caller, session)
+
+
 async def create_organization(
     caller: Caller, database: Database, space: EmbeddingSpace, *, name: str, is_allowed: bool
 ) -> Organization:
@@ -79,8 +100,14 @@ async def _own(caller: Caller, session: Session) -> Organization:
     found = await store.find_organization(session)
     if found is None:
         raise NotFound("There is no such organisation.")
-    organization_id, name, created_at = found
-    return Organization(organization_id, name, caller.organization_role, is_suspended=False, created_at=created_at)
+    return Organization(
+        found["id"],
+        found["name"],
+        caller.organization_role,
+        is_suspended=False,
+        created_at=found["created_at"],
+        require_second_factor=found["require_second_factor"],
+    )
 
 
 def _checked(name: str) -> str:

@@ -23,11 +23,20 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)
 
 
 class OrganizationIn(BaseModel):
-    """An organisation to create, or its new name."""
+    """An organisation to create."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Name
+
+
+class OrganizationChange(BaseModel):
+    """What to change of an organisation; what is absent stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name | None = None
+    require_second_factor: bool | None = None
 
 
 class OrganizationOut(BaseModel):
@@ -40,6 +49,7 @@ class OrganizationOut(BaseModel):
     role: OrganizationRole | None
     is_suspended: bool
     created_at: datetime
+    require_second_factor: bool
 
     @classmethod
     def of(cls, organization: Organization) -> Self:

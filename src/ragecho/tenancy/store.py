@@ -54,7 +54,7 @@ async def insert_organization(
 async def list_organizations(session: AsyncConnection, user_id: UserId) -> list[Organization]:
     """Return the organisations of the person whom the transaction's settings name, oldest membership first."""
     found = await session.execute(
-        text("select organization_id, name, role, suspended_at, created_at from ragecho_organizations_of(:person)"),
+        text("select * from ragecho_organizations_of(:person)"),
         {"person": user_id},
     )
     return [
@@ -64,16 +64,16 @@ async def list_organizations(session: AsyncConnection, user_id: UserId) -> list[
             OrganizationRole(row["role"]),
             row["suspended_at"] is not None,
             row["created_at"],
+            row["require_second_factor"],
         )
         for row in found.mappings()
     ]
 
 
-async def find_organization(session: AsyncConnection) -> tuple[OrganizationId, str, Any] | None:
-    """Return id, name and age of the caller's organisation."""
-    found = await session.execute(text("select id, name, created_at from organizations"))
-    row = found.first()
-    return (row[0], row[1], row[2]) if row else None
+async def find_organization(session: AsyncConnection) -> RowMapping | None:
+    """Return the caller's organisation."""
+    found = await session.execute(text("select id, name, created_at, require_second_factor from organizations"))
+    return found.mappings().first()
 
 
 async def rename_organization(session: AsyncConnection, organization_id: OrganizationId, name: str) -> None:
@@ -81,6 +81,16 @@ async def rename_organization(session: AsyncConnection, organization_id: Organiz
     await session.execute(
         text("update organizations set name = :name, updated_at = now() where id = :id"),
         {"id": organization_id, "name": name},
+    )
+
+
+async def require_second_factor(
+    session: AsyncConnection, organization_id: OrganizationId, *, is_required: bool
+) -> None:
+    """Write whether the organisation's members need a second factor."""
+    await session.execute(
+        text("update organizations set require_second_factor = :required, updated_at = now() where id = :id"),
+        {"id": organization_id, "required": is_required},
     )
 
 

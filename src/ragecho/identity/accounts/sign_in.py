@@ -131,6 +131,12 @@ class SignIn:
             return await self._ticket(db, user_id, methods, amr=amr)
         return await self._enter(db, user_id, amr, browser)
 
+    async def step_up(self, db: Session, session: BrowserSession) -> NeedsSecondFactor | None:
+        """Ask a signed-in person for their second factor; None where they have none. Raises as `enter`."""
+        await self._refuse_suspended(db, session.user_id)
+        methods = await second_factors(db, session.user_id)
+        return await self._ticket(db, session.user_id, methods, amr=session.amr) if methods else None
+
     async def _refuse_suspended(self, db: Session, user_id: UserId) -> None:
         account = await store.lock_account(db, user_id)
         if account is None:
@@ -206,6 +212,11 @@ async def second_factors(db: Session, user_id: UserId) -> tuple[Method, ...]:
     if methods and factors.recovery_codes_left:
         methods.append(Method.RECOVERY)
     return tuple(methods)
+
+
+async def second_factor_state(db: Session, user_id: UserId) -> tuple[bool, bool]:
+    """Return whether a person has a second factor, and whether an organisation that they are in requires one."""
+    return bool(await second_factors(db, user_id)), await store.requires_second_factor(db, user_id)
 
 
 async def device_of(db: Session, user_id: UserId | None, browser: Browser) -> str | None:

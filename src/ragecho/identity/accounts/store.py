@@ -222,3 +222,15 @@ async def drop_useless_recovery_codes(session: AsyncConnection, user_id: UserId)
         ),
         {"id": user_id},
     )
+
+
+async def requires_second_factor(session: AsyncConnection, user_id: UserId) -> bool:
+    """Return whether an organisation that the person is in requires a second factor of its members."""
+    found = await session.execute(
+        text(
+            "select exists (select from organization_members m join organizations o on o.id = m.organization_id"
+            " where m.user_id = :id and m.suspended_at is null and o.require_second_factor)"
+        ),
+        {"id": user_id},
+    )
+    return bool(found.scalar_one())

@@ -130,6 +130,11 @@ def asking_counters(purpose: str, ip: str | None) -> tuple[Counter, ...]:
     return (Counter(key_of("asking", purpose, network_of(ip)), free=20, forgives_seconds=120),)
 
 
+def visit_counters(purpose: str, ip: str | None) -> tuple[Counter, ...]:
+    """Return what a sign-in that is started from this address counts for: each is a row, and offices share an address."""
+    return (Counter(key_of("visit", purpose, network_of(ip)), free=600, forgives_seconds=0.5, is_shared=True),)
+
+
 async def begin_attempt(db: Session, counters: Sequence[Counter], *, now: datetime | None = None) -> None:
     """Count an attempt, or raise `TooManyAttempts` without counting it. Commit before doing what is being guarded."""
     counts = await store.lock_counts(db, [counter.key for counter in counters], at=now or datetime.now(UTC))

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ragecho.identity.accounts import throttle
 from ragecho.identity.accounts.model import AMR_FEDERATED, AMR_MULTI, LoggedIn
 from ragecho.identity.federation import store_sign_ins
 from ragecho.identity.federation.errors import FederationFailed
@@ -51,6 +52,8 @@ def federation_routes(kit: Kit, federation: FederatedSignIn) -> APIRouter:
     async def start(request: Request, provider_id: UUID) -> Response:
         way = Way.of(request.query_params)
         async with kit.transaction() as db:
+            address = request.client.host if request.client else None
+            await throttle.begin_attempt(db, throttle.visit_counters("federation", address))
             interaction = await kit.interaction(db, request, way)
         secret = browsers_secret(cookie.of(request))
         try:

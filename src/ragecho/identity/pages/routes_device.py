@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragecho.identity.accounts import throttle
-from ragecho.identity.accounts.model import BrowserSession
+from ragecho.identity.accounts.model import ACR_MULTI, BrowserSession
+from ragecho.identity.accounts.sign_in import second_factor_state
 from ragecho.identity.pages.kit import Answered, Kit, Visitor
 from ragecho.identity.pages.ways import Way, own_page
 from ragecho.identity.pages.words import scopes_in_words
@@ -75,6 +76,11 @@ async def _signed_in(kit: Kit, db: Session, request: Request, given: str) -> Vis
         code = device.normalize(given)
         way = Way(page=own_page(f"device?user_code={code}") if code else "device")
         raise Answered(kit.go(kit.address(f"login?{way.suffix}")))
+    _, is_required = await second_factor_state(db, visitor.session.user_id)
+    if is_required and visitor.session.acr != ACR_MULTI:
+        code = device.normalize(given)
+        way = Way(page=own_page(f"device?user_code={code}") if code else "device")
+        raise Answered(kit.go(kit.address(f"login/step-up?{way.suffix}")))
     return visitor
 
 

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragecho.identity.accounts.errors import BadCode
+from ragecho.identity.accounts.model import ACR_MULTI, AMR_MULTI, AMR_OTP
+from ragecho.identity.accounts.sessions import step_up
 from ragecho.identity.accounts.totp import TotpSetup
 from ragecho.identity.pages.kit import UNPROCESSABLE, Kit, form_status, refused
 from ragecho.identity.pages.security import security_page
@@ -50,7 +52,13 @@ def factor_routes(kit: Kit) -> APIRouter:
             is_wrong = isinstance(error, BadCode)
             said = str(person.language.text("totp.wrong")) if is_wrong else kit.problem_of(person.language, error)
             return refused(_totp_page(kit, request, person, setup, {"code": said}), error)
-        return _codes_page(kit, request, person, codes) if codes else done(kit, SECURITY, "security.totp_added")
+        response = _codes_page(kit, request, person, codes) if codes else done(kit, SECURITY, "security.totp_added")
+        if person.session.acr != ACR_MULTI:
+            # The code was a second factor; asked for again at once, the same one would not count.
+            async with kit.transaction() as db:
+                _, secret = await step_up(db, person.session.id, amr=(*person.session.amr, AMR_OTP, AMR_MULTI))
+            kit.cookies.sign_in(response, secret=secret, device_secret=None)
+        return response
 
     @router.post("/account/totp/remove")
     async def remove(request: Request) -> Response:

@@ -13,7 +13,7 @@ from ragecho.identity.accounts.digests import digest_of
 from ragecho.identity.accounts.errors import BadCode
 from ragecho.identity.accounts.model import Account, LoggedIn, Method, NeedsSecondFactor
 from ragecho.identity.accounts.settings import Registration
-from ragecho.identity.accounts.sign_in import TICKET_ATTEMPTS, second_factors
+from ragecho.identity.accounts.sign_in import TICKET_ATTEMPTS, second_factor_state, second_factors
 from ragecho.identity.accounts.text import MAX_EMAIL, MAX_NAME
 from ragecho.identity.pages.kit import UNPROCESSABLE, Answered, Kit, Upstream, Visitor, form_status, refused
 from ragecho.identity.pages.render import form_target
@@ -72,6 +72,22 @@ def sign_in_routes(kit: Kit) -> APIRouter:
             return kit.go(kit.address(f"login?{asked.way.suffix}"))
         async with kit.transaction() as db:
             return kit.go(await interactions.complete_login(db, asked.interaction, session))
+
+    @router.get("/login/step-up")
+    async def step_up(request: Request) -> Response:
+        """Ask whoever is signed in for the second factor, or to set one up where their organisation requires it."""
+        asked = await _asked(kit, request, request.query_params)
+        session, interaction = asked.visitor.session, asked.interaction
+        if session is None or (interaction is not None and interaction.session_id != session.id):
+            return kit.go(kit.address(f"login?{asked.way.suffix}"))
+        async with kit.transaction() as db:
+            outcome = await kit.sign_in.step_up(db, session)
+            _, is_required = await second_factor_state(db, session.user_id)
+        if outcome is not None:
+            return await signed_in(kit, request, asked.way, outcome)
+        if is_required:
+            return _enrolment_page(kit, request, asked)
+        return kit.go(interactions.continue_url(interaction.id) if interaction else kit.address(asked.way.page))
 
     @router.get("/login/second-factor")
     async def show_second_factor(request: Request) -> Response:
@@ -254,6 +270,20 @@ async def _finish_with_code(kit: Kit, request: Request, asked: Asked, kind: str 
         problem = kit.problem_of(language, error)
         return _login_page(kit, request, asked, email=_prefilled(asked), problem=problem, status=form_status(error))
     return await signed_in(kit, request, asked.way, outcome)
+
+
+def _enrolment_page(kit: Kit, request: Request, asked: Asked) -> Response:
+    language = kit.language(request, asked.interaction)
+    return kit.pages.page(
+        request,
+        "message.html",
+        language=language,
+        title=language.text("factor.required_title"),
+        text=language.text("factor.required"),
+        next_url=kit.address("account/security"),
+        next_label=language.text("factor.set_up"),
+        outbox_url=None,
+    )
 
 
 def _targets(interaction: Interaction | None) -> list[str | None]:

@@ -10,6 +10,7 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError, UnsupportedResponseTypeError
 
 from ragecho.identity.client_model import Client
+from ragecho.identity.protocol.acr import WantedAcr, wanted_acr
 from ragecho.identity.protocol.grants import refuse_foreign_scopes
 from ragecho.identity.protocol.keys import read_own_token
 from ragecho.identity.protocol.provider import Work
@@ -46,6 +47,7 @@ class AuthorizationRequest:
     claims: Mapping[str, Any] | None
     subject: str | None
     resources: tuple[str, ...]
+    acr: WantedAcr
 
 
 class RequestNotSupportedError(OAuth2Error):  # type: ignore[misc]  # Authlib has no annotations
@@ -142,6 +144,7 @@ def _check_rest(work: Work, request: ProtocolRequest, redirect_uri: str) -> Auth
         claims=claims,
         subject=_subject(work, parameters.get("id_token_hint"), claims),
         resources=asked_resources(work.provider, client, parameters),
+        acr=wanted_acr(parameters.get("acr_values"), claims),
     )
 
 

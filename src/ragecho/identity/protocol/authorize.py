@@ -10,6 +10,8 @@ from authlib.common.urls import add_params_to_uri
 
 from ragecho.identity.client_model import digest_of
 from ragecho.identity.protocol import interactions, store_grants, store_interactions
+from ragecho.identity.protocol.acr import ACR_VALUES
+from ragecho.identity.protocol.acr import UnmetAuthenticationRequirementsError as Unmet
 from ragecho.identity.protocol.authorization_request import (
     AuthorizationRequest,
     RefusedError,
@@ -18,11 +20,11 @@ from ragecho.identity.protocol.authorization_request import (
 )
 from ragecho.identity.protocol.model import BrowserSession, Interaction
 from ragecho.identity.protocol.provider import Work
-from ragecho.kernel.errors import NotFound
+from ragecho.kernel.errors import NotFound, RateLimited
 from ragecho.kernel.ids import uuid7
 
 REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
-PAGES = {"login": "/identity/login", "consent": "/identity/consent"}
+PAGES = {"login": "/identity/login", "second_factor": "/identity/login/step-up", "consent": "/identity/consent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ async def authorize(
         return ErrorPage(error.error, error.description)
     except RefusedError as error:
         return _refusal(work, error)
+    except RateLimited:
+        return ErrorPage("temporarily_unavailable", "Too many sign-ins were started here. Wait a minute.", status=429)
 
 
 async def proceed(
@@ -84,6 +88,8 @@ async def proceed(
             return await _finish(work, interaction, _error(work, request, "access_denied", "The person refused."))
         if session is None or interaction.session_id != session.id or not interactions.suffices(interaction, session):
             return await _to_page(work, interaction.id, "login", browser_cookie)
+        if await _lacks_factor(work, request, session):
+            return await _to_page(work, interaction.id, "second_factor", browser_cookie)
         return await _proceed_as(work, interaction, request, session, browser_cookie)
     except UnanswerableError as error:
         return ErrorPage(error.error, error.description)
@@ -98,6 +104,8 @@ async def _proceed_as(
     if request.subject is not None and request.subject != str(session.user_id):
         other = _error(work, request, "login_required", "Another person has signed in.")
         return await _finish(work, interaction, other)
+    if request.acr.told(session.acr) is None:
+        return await _finish(work, interaction, _unmet(work, request))
     approved = interaction.approved_scopes if interaction.user_id == session.user_id else None
     if approved is None and await _needs_consent(work, request, session):
         return await _to_page(work, interaction.id, "consent", browser_cookie)
@@ -134,13 +142,18 @@ async def _decide_new(
     work: Work, request: AuthorizationRequest, session: BrowserSession | None, browser_cookie: str | None
 ) -> Answer:
     step = await _next_step(work, request, session)
+    if session is not None and step in (None, "consent") and request.acr.told(session.acr) is None:
+        return _unmet(work, request)
     if step is None:
         assert session is not None
         return await _issue(work, request, session, request.scopes)
     if "none" in request.prompt:
-        if step == "login":
+        if step == "second_factor" and request.acr.is_essential:
+            return _unmet(work, request)
+        if step in ("login", "second_factor"):
             return _error(work, request, "login_required", "Nobody is signed in who could answer without a page.")
         return _error(work, request, "consent_required", "The person has not allowed this application yet.")
+    await work.provider.begin_visit(work.db, work.address)
     cookie = browser_cookie if browser_cookie and len(browser_cookie) == _COOKIE_LENGTH else new_browser_cookie()
     interaction_id = uuid7()
     parameters = {
@@ -159,7 +172,7 @@ async def _decide_new(
         step=step,
         seconds=work.provider.settings.interaction_seconds,
     )
-    if step == "consent" and session is not None:
+    if step in ("consent", "second_factor") and session is not None:
         await store_interactions.note_login(work.db, interaction_id, user_id=session.user_id, session_id=session.id)
     return await _to_page(work, interaction_id, step, cookie)
 
@@ -172,7 +185,20 @@ async def _next_step(work: Work, request: AuthorizationRequest, session: Browser
     age = (datetime.now(UTC) - session.authenticated_at).total_seconds()
     if request.max_age is not None and age > request.max_age:
         return "login"
+    if await _lacks_factor(work, request, session):
+        return "second_factor"
     return "consent" if await _needs_consent(work, request, session) else None
+
+
+async def _lacks_factor(work: Work, request: AuthorizationRequest, session: BrowserSession) -> bool:
+    """Return whether the person is to show a second factor: the request asks and they have one, or their organisation does.
+
+    Whoever lacks what their organisation requires is asked to set it up, on the same page.
+    """
+    if session.acr == ACR_VALUES[-1]:
+        return False
+    has_one, is_required = await work.provider.second_factor_state(work.db, session.user_id)
+    return is_required or (has_one and request.acr.exceeds(session.acr))
 
 
 async def _needs_consent(work: Work, request: AuthorizationRequest, session: BrowserSession) -> bool:
@@ -199,7 +225,7 @@ async def _issue(
         scopes=scopes,
         resources=request.resources,
         auth_time=session.authenticated_at,
-        acr=session.acr,
+        acr=request.acr.told(session.acr),
         amr=session.amr,
         claims=request.claims,
         days=settings.grant_days,
@@ -227,6 +253,10 @@ async def _finish(work: Work, interaction: Interaction, answer: ToClient) -> Ans
     if await store_interactions.finish(work.db, interaction.id):
         return answer
     return ErrorPage("invalid_request", "This sign-in was finished already.")
+
+
+def _unmet(work: Work, request: AuthorizationRequest) -> ToClient:
+    return _error(work, request, str(Unmet.error), Unmet.description)
 
 
 def _error(work: Work, request: AuthorizationRequest, error: str, description: str) -> ToClient:

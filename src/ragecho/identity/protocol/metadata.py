@@ -3,6 +3,7 @@
 from typing import Any
 
 from ragecho.identity.client_model import GrantType
+from ragecho.identity.protocol.acr import ACR_VALUES
 from ragecho.identity.protocol.assertions import ASSERTION_ALGORITHMS
 from ragecho.identity.protocol.authorization_request import RESPONSE_MODES
 from ragecho.identity.protocol.grants import AUTH_METHODS
@@ -10,9 +11,6 @@ from ragecho.identity.protocol.keys import ALGORITHMS
 from ragecho.identity.protocol.provider import Provider
 from ragecho.identity.protocol.tokens import PERSON_CLAIMS
 from ragecho.identity.scopes import API_SCOPES, IDENTITY_SCOPES
-
-# What a session reaches: with one method, or with several (accounts.model).
-ACR_VALUES = ("urn:echo:acr:1", "urn:echo:acr:2")
 
 
 def metadata_of(provider: Provider) -> dict[str, Any]:

@@ -51,6 +51,22 @@ class ClientCache:
         self._known.pop(client_id, None)
 
 
+class SecondFactorState(Protocol):
+    """Looks up a person's second factor."""
+
+    async def __call__(self, db: Session, user_id: UUID, /) -> tuple[bool, bool]:
+        """Return whether the person has one, and whether an organisation of theirs requires one."""
+        ...
+
+
+class BeginVisit(Protocol):
+    """Slows down addresses that start very many sign-ins."""
+
+    async def __call__(self, db: Session, address: str | None, /) -> None:
+        """Count a sign-in that is started. Raises `RateLimited`."""
+        ...
+
+
 class EndSession(Protocol):
     """Ends a browser session of the accounts' side."""
 
@@ -71,6 +87,8 @@ class Provider:
     keys: SigningKeys
     current_session: CurrentSession
     end_session: EndSession
+    second_factor_state: SecondFactorState
+    begin_visit: BeginVisit
     clients: "ClientCache"
     is_https: bool
     allows_registration: bool
@@ -103,6 +121,7 @@ class Work:
     grant: Any = None
     client: Client | None = None
     resources: tuple[str, ...] = ()
+    address: str | None = None
 
     @property
     def db(self) -> Session:

@@ -94,6 +94,7 @@ def _add_browser_routes(router: APIRouter, provider: Provider, pages: ProtocolPa
         if lacks_cookies(request, session_cookie):
             return again_as_get(request, parameters)
         async with working(provider) as work:
+            work.address = request.client.host if request.client else None
             session = await provider.current_session(work.db, request.cookies.get(session_cookie))
             answer = await authorization.authorize(
                 work, parameters, session=session, browser_cookie=request.cookies.get(binding)

@@ -127,7 +127,7 @@ create table identity_interactions (
   browser_sha256  bytea not null,
   client_id       text not null references identity_clients on delete cascade,
   parameters      jsonb not null,
-  step            text not null check (step in ('login', 'consent', 'done')),
+  step            text not null check (step in ('login', 'second_factor', 'consent', 'done')),
   user_id         uuid references users on delete cascade,
   -- the browser session that signed in for this request
   session_id      uuid,

@@ -3,7 +3,9 @@
 -- A name that is taken would tell one tenant about another.
 alter table organizations
   drop constraint organizations_slug_key,
-  add column updated_at timestamptz not null default now();
+  add column updated_at timestamptz not null default now(),
+  -- members sign in with two factors, and set the second one up where they have none
+  add column require_second_factor boolean not null default false;
 
 alter table organization_members
   add column suspended_at timestamptz, -- within this organisation; users.is_disabled is the person everywhere
@@ -240,11 +242,12 @@ $$;
 
 -- The organisations a person is in, across tenants: of the person whom the transaction's own settings name.
 create function ragecho_organizations_of(person uuid)
-returns table (organization_id uuid, name text, role text, suspended_at timestamptz, created_at timestamptz)
+returns table (
+  organization_id uuid, name text, role text, suspended_at timestamptz, created_at timestamptz, require_second_factor boolean)
 language sql stable security definer
 set search_path = pg_catalog, public
 as $$
-  select o.id, o.name, m.role, m.suspended_at, o.created_at
+  select o.id, o.name, m.role, m.suspended_at, o.created_at, o.require_second_factor
   from organization_members m join organizations o on o.id = m.organization_id
   where m.user_id = person and 'user:' || person = any (ragecho_principals())
   order by m.created_at, o.id
