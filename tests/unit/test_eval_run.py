@@ -33,7 +33,7 @@ class Known:
         on_progress("ingesting", len(documents), len(documents))
         return Loaded(len(documents), 2, (("d2", "broken"),), 1.0)
 
-    async def rank(self, question: str, *, depth: int) -> list[str]:
+    async def rank(self, question: str, *, depth: int, reader: str) -> list[str]:
         return ["d1", "d2"][:depth]
 
     async def refuses(self, question: str) -> bool:

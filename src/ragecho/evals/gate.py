@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ragecho.evals.metrics import REFUSAL, SEED, PerQuestion
+from ragecho.evals.metrics import REFUSAL, SEALED, SEED, PerQuestion
 from ragecho.kernel.errors import InvalidInput
 
-GUARDED = ("nDCG@10", "R@100", REFUSAL)
+GUARDED = ("nDCG@10", "R@100", REFUSAL, SEALED)
 # A loss fails the gate when it is larger than this and as unlikely by chance as this.
 TOLERANCE = 0.005
 SIGNIFICANCE = 0.05
@@ -70,7 +70,8 @@ def compare(suite: str, mode: str, baseline: PerQuestion, scores: PerQuestion) -
                 value=float(new.mean()),
                 p_value=p_value,
                 questions=len(questions),
-                is_loss=difference < -TOLERANCE and p_value < SIGNIFICANCE,
+                # One passage seen by the wrong person is a loss, however likely by chance.
+                is_loss=difference < 0 if measure == SEALED else difference < -TOLERANCE and p_value < SIGNIFICANCE,
             )
         )
     return compared
@@ -130,4 +131,4 @@ def write_baseline(path: Path, key: str, scores: PerQuestion, *, about: Mapping[
 
 
 def _kind(measure: str) -> str:
-    return "refusal" if measure == REFUSAL else "ranking"
+    return measure if measure in (REFUSAL, SEALED) else "ranking"

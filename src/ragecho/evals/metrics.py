@@ -9,6 +9,7 @@ from ragecho.kernel.errors import ConfigurationError
 
 RANKING = ("nDCG@10", "R@10", "R@100", "RR@10")
 REFUSAL = "refusal"  # per question: 1 when the product refused or answered as it should have
+SEALED = "sealed"  # per question: 1 when nothing was found that the asker may not read
 DEPTH = 100
 RESAMPLES = 10_000
 SEED = 20_251_121

@@ -9,6 +9,7 @@ from ragecho.evals.metrics import (
     DEPTH,
     RANKING,
     REFUSAL,
+    SEALED,
     Estimate,
     PerQuestion,
     Refusals,
@@ -39,7 +40,7 @@ class System(Protocol):
         """Take all documents through the product's own ingestion and return when each has ended."""
         ...
 
-    async def rank(self, question: str, *, depth: int) -> list[str]:
+    async def rank(self, question: str, *, depth: int, reader: str) -> list[str]:
         """Return up to `depth` documents, best first, each once: a document ranks where its best chunk does."""
         ...
 
@@ -68,19 +69,34 @@ async def evaluate(system: System, suite: Suite, *, limit: int | None, on_progre
     questions = suite.judged[:limit]
     for number, question in enumerate(questions, start=1):
         started = time.perf_counter()
-        ranked[question.id] = await system.rank(question.text, depth=DEPTH)
+        ranked[question.id] = await system.rank(question.text, depth=DEPTH, reader=question.reader)
         took.append((time.perf_counter() - started) * 1e3)
         on_progress("searching", number, len(questions))
     scores = ranking_scores({question.id: suite.relevant[question.id] for question in questions}, ranked)
+    if suite.has_permissions:
+        scores[SEALED] = await _sealed(system, suite, ranked, limit=limit)
     refusals = await _refusals(system, suite, scores, limit=limit, on_progress=on_progress)
     return Result(
         suite=suite.name,
         loaded=loaded,
         scores=scores,
-        estimates={name: estimate([*scores[name].values()]) for name in (*RANKING, REFUSAL) if scores.get(name)},
+        estimates={
+            name: estimate([*scores[name].values()]) for name in (*RANKING, REFUSAL, SEALED) if scores.get(name)
+        },
         refusals=refusals,
         question_ms=_spread(took),
     )
+
+
+async def _sealed(system: System, suite: Suite, ranked: dict[str, list[str]], *, limit: int | None) -> dict[str, float]:
+    """Return 1.0 for each question whose asker saw nothing hidden; questions without a relevant document are asked, too."""
+    sealed: dict[str, float] = {}
+    for question in suite.questions[:limit]:
+        found = ranked.get(question.id)
+        if found is None:
+            found = await system.rank(question.text, depth=DEPTH, reader=question.reader)
+        sealed[question.id] = float(suite.hidden_from(question.reader).isdisjoint(found))
+    return sealed
 
 
 async def _refusals(

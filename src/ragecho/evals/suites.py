@@ -1,4 +1,7 @@
-"""Suites in BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv, meta.json. One, `smoke`, is part of the package."""
+"""Suites in BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv, meta.json. Some, `PACKAGED`, are part of the package.
+
+For permissions a document may carry `access` and a question `metadata.as`: who asks.
+"""
 
 import json
 from collections.abc import Iterator
@@ -11,25 +14,34 @@ from typing import Any
 from ragecho.kernel.errors import InvalidInput
 
 SMOKE = "smoke"
+PERMISSIONS = "permissions"
+PACKAGED = (SMOKE, PERMISSIONS)
+READERS = ("internal", "external")
+ACCESS = ("private", "workspace", "internal", "external")
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteDocument:
-    """One document of the corpus; `title` may be empty."""
+    """One document of the corpus; `title` may be empty. `access` is one of `ACCESS`."""
 
     id: str
     title: str
     text: str
+    access: str = "workspace"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question. `is_answerable` is None where the suite does not say whether its corpus holds the answer."""
+    """One question. `is_answerable` is None where the suite does not say whether its corpus holds the answer.
+
+    `reader` is who asks, one of `READERS`.
+    """
 
     id: str
     text: str
     is_answerable: bool | None = None
+    reader: str = "internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,16 @@ class Suite:
         return tuple(question for question in self.questions if self.relevant.get(question.id))
 
     @property
+    def has_permissions(self) -> bool:
+        """Whether some documents are not for everybody who asks."""
+        return any(document.access != "workspace" for document in self.documents)
+
+    def hidden_from(self, reader: str) -> frozenset[str]:
+        """Return the documents that `reader` must never see."""
+        seen = {"internal": {"workspace", "internal", "external"}, "external": {"external"}}[reader]
+        return frozenset(document.id for document in self.documents if document.access not in seen)
+
+    @property
     def has_unanswerable(self) -> bool:
         """Whether refusals can be measured."""
         return any(question.is_answerable is False for question in self.questions)
@@ -55,8 +77,8 @@ class Suite:
 
 def load_suite(name: str, data_dir: Path | None) -> Suite:
     """Return a suite, complete and consistent. Raises `InvalidInput` naming the file and line that is wrong."""
-    if name == SMOKE:
-        return read_suite(name, files("ragecho.evals") / "smoke")
+    if name in PACKAGED:
+        return read_suite(name, files("ragecho.evals") / name)
     if data_dir is None:
         raise InvalidInput(
             f"The suite '{name}' is not part of the package: name the folder that holds it with --data or"
@@ -85,7 +107,10 @@ def read_suite(name: str, folder: Traversable) -> Suite:
 def _documents(name: str, folder: Traversable) -> Iterator[SuiteDocument]:
     seen: set[str] = set()
     for where, row in _rows(name, folder, "corpus.jsonl"):
-        document = SuiteDocument(_text(where, row, "_id"), str(row.get("title") or ""), _text(where, row, "text"))
+        access = _one_of(where, row.get("access", "workspace"), "access", ACCESS)
+        document = SuiteDocument(
+            _text(where, row, "_id"), str(row.get("title") or ""), _text(where, row, "text"), access
+        )
         _once(where, document.id, seen)
         yield document
 
@@ -97,7 +122,9 @@ def _questions(name: str, folder: Traversable) -> Iterator[Question]:
         answerable = metadata.get("answerable") if isinstance(metadata, dict) else None
         if answerable is not None and not isinstance(answerable, bool):
             raise InvalidInput(f"{where}: metadata.answerable is neither true nor false.")
-        question = Question(_text(where, row, "_id"), _text(where, row, "text"), answerable)
+        asks = metadata.get("as", "internal") if isinstance(metadata, dict) else "internal"
+        reader = _one_of(where, asks, "metadata.as", READERS)
+        question = Question(_text(where, row, "_id"), _text(where, row, "text"), answerable, reader)
         _once(where, question.id, seen)
         yield question
 
@@ -151,6 +178,12 @@ def _text(where: str, row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value:
         raise InvalidInput(f"{where}: '{name}' is missing or empty.")
+    return value
+
+
+def _one_of(where: str, value: object, name: str, known: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInput(f"{where}: '{name}' is none of {', '.join(known)}.")
     return value
 
 

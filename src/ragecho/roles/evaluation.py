@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,7 +20,7 @@ from ragecho.evals.suites import SuiteDocument
 from ragecho.ingest.service import INGEST_JOB, Labels
 from ragecho.ingest.settings import IngestSettings
 from ragecho.kernel.authorization import Scope, WorkspaceRole
-from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Caller
+from ragecho.kernel.caller import EXTERNAL_PRINCIPAL, INTERNAL_PRINCIPAL, WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.errors import ConfigurationError, NotFound
 from ragecho.kernel.ids import DocumentId
 from ragecho.kernel.passages import Passage
@@ -41,6 +41,8 @@ from ragecho.wiring import Services, build_services, ingest_flow, space_of
 # that it comes out the same in every run.
 SETTLING_DOCUMENTS = 200
 POLL_SECONDS = 0.25
+# Who asks, as a suite names them: a member of the organisation, and a guest.
+READERS = {"internal": (WORKSPACE_PRINCIPAL, INTERNAL_PRINCIPAL), "external": (EXTERNAL_PRINCIPAL,)}
 CHUNKS_PER_DOCUMENT = (2, 10)
 
 
@@ -104,7 +106,7 @@ async def _caller(services: Services, settings: Settings, slug: str) -> Caller:
         raise ConfigurationError(
             f"The workspace '{slug}' was filled with another model or chunking: delete it, or evaluate without --keep."
         )
-    principals = (WORKSPACE_PRINCIPAL, "level:internal")
+    principals = READERS["internal"]
     return Caller(
         workspace.organization_id,
         workspace.id,
@@ -147,12 +149,13 @@ class Product:
         chunks = sum(document.chunks for document in found)
         return Loaded(total, chunks, failed, time.perf_counter() - started)
 
-    async def rank(self, question: str, *, depth: int) -> list[str]:
+    async def rank(self, question: str, *, depth: int, reader: str) -> list[str]:
         """Search for chunks and keep each document where its best chunk stands."""
         ranked: list[str] = []
+        caller = replace(self.caller, principals=READERS[reader])
         for factor in CHUNKS_PER_DOCUMENT:
             wanted = depth * factor
-            found = await self.services.search.search(self.caller, query=question, k=wanted, mode=self.mode)
+            found = await self.services.search.search(caller, query=question, k=wanted, mode=self.mode)
             ranked = self._documents_of(found.passages)[:depth]
             if len(ranked) == depth or len(found.passages) < wanted:
                 break
@@ -178,7 +181,7 @@ class Product:
                 _bytes_of(document),
                 filename=f"{re.sub(r'[^\w.-]', '_', document.id)}.md",
                 content_type="text/markdown",
-                labels=Labels(),
+                labels=Labels(access=Access(document.access)),
             )
             # Equal texts are one document of the product and several of the suite.
             self._ids.setdefault(accepted.id, []).append(document.id)
