@@ -11,7 +11,7 @@ from scim2_models import ScimFilter
 from sqlalchemy import text
 from tests.db.accounts_driver import ISSUER, VAULT
 from tests.db.conftest import Tenant
-from tests.db.people import add_group, add_key, add_person
+from tests.db.people import add_group, add_key, add_person, run_as_identity
 
 from ragecho.identity.federation.build import build_federation
 from ragecho.identity.scim import tokens
@@ -489,7 +489,12 @@ async def test_a_member_who_was_invited_is_adopted_but_the_account_stays_their_o
 
 async def test_what_the_operator_closed_the_directory_does_not_open(scim: Scim) -> None:
     made = await scim.add()
-    await scim.row("update users set is_disabled = true where id = cast(:id as uuid) returning 1", id=made["id"])
+    await run_as_identity(
+        scim.database,
+        scim.tenant,
+        "update users set is_disabled = true where id = cast(:id as uuid)",
+        id=made["id"],
+    )
     await scim.patch(f"/Users/{made['id']}", {"op": "replace", "path": "active", "value": True})
     assert (await scim.person(made["id"]))["is_disabled"] is True
 

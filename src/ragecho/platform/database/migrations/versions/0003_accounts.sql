@@ -156,10 +156,10 @@ create policy identity on users to ragecho_identity using (true);
 create policy identity on organization_members to ragecho_identity using (true);
 create policy identity on organizations for select to ragecho_identity using (true);
 grant select, insert, update on users to ragecho_identity;
--- What people are called and whether they may sign in is the identity service's alone: the application reads its members, and
--- may note an address, which is unconfirmed and gives no right.
+-- Whether an address is confirmed and whether somebody may sign in is the identity service's to change. The application adds
+-- the people of a directory (SCIM), whose addresses and names it keeps.
 revoke insert, update, delete on users from ragecho_app;
-grant insert (id, email) on users to ragecho_app;
+grant insert (id, email, name, email_verified_at), update (email, name, updated_at) on users to ragecho_app;
 grant select, insert, delete on organization_members to ragecho_identity;
 grant select on organizations to ragecho_identity;
 

@@ -4,6 +4,7 @@
 alter table users
   add column managed_by_organization_id uuid references organizations on delete set null,
   add column is_closed_by_directory     boolean not null default false; -- what the directory closed, it may open again
+grant insert (managed_by_organization_id) on users to ragecho_app;
 
 -- Domains that an organisation claims, and has shown to control (a TXT record, or the operator's word). What is claimed
 -- but not verified gives no right at all. One organisation at most can have verified a domain.
