@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 
 from ragecho_sdk import calls
+from ragecho_sdk.async_sources import AsyncSources
 from ragecho_sdk.async_tenancy import (
     AsyncAudit,
     AsyncGroups,
@@ -89,6 +90,7 @@ class AsyncEcho:
         self.members = AsyncMembers(self)
         self.organizations = AsyncOrganizations(self)
         self.service_accounts = AsyncServiceAccounts(self)
+        self.sources = AsyncSources(self)
 
     async def __aenter__(self) -> AsyncEcho:
         return self

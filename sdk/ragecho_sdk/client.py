@@ -30,6 +30,7 @@ from ragecho_sdk.models import (
     UploadedDocument,
     Version,
 )
+from ragecho_sdk.sources import Sources
 from ragecho_sdk.sse import EventDecoder
 from ragecho_sdk.tenancy import (
     Audit,
@@ -88,6 +89,7 @@ class Echo:
         self.members = Members(self)
         self.organizations = Organizations(self)
         self.service_accounts = ServiceAccounts(self)
+        self.sources = Sources(self)
 
     def __enter__(self) -> Echo:
         return self

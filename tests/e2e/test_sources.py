@@ -1,10 +1,15 @@
 """Documents from elsewhere, through the real process tree, from real servers on this machine."""
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
-from tests.e2e.conftest import Server, eventually, serving, settled
+from tests.e2e.conftest import Server, clean_environment, eventually, serving, settled
 from tests.site_server import Site, serving_site
 
 
@@ -107,3 +112,122 @@ def test_a_private_address_is_refused(client: httpx.Client, url: str) -> None:
         assert "not on the public internet" in str(document["error"])
         return
     assert (answer.status_code, answer.json()["code"]) == (422, "address_refused")
+
+
+def test_a_site_is_set_up_synced_asked_and_removed(
+    elsewhere: httpx.Client, site: Site, permissive: Server, admin_key: str
+) -> None:
+    site.html("/", "Start", "Welcome to Ostvik.", "/ferry")
+    site.html("/ferry", "Ferry", "The Ostvik ferry leaves at twenty past six.")
+    env = {"RAGECHO_API_KEY": admin_key}
+    made = json.loads(
+        permissive.ragecho(
+            "sources",
+            "add",
+            "crawl",
+            f"{site.url}/",
+            "--name",
+            "Ostvik",
+            "--set",
+            "delay_seconds=0",
+            "--every",
+            "3600",
+            "--tag",
+            "ferry",
+            "--json",
+            env=env,
+        )
+    )
+    address = f"/api/v1/sources/{made['id']}"
+
+    def over() -> dict[str, object] | None:
+        source = elsewhere.get(address).json()
+        return source if source["run"]["finished_at"] else None
+
+    source = eventually(over, what="the first run")
+    assert isinstance(source, dict)
+    assert (source["documents"], source["run"]["status"], source["run"]["added"]) == (2, "succeeded", 2)
+    assert source["next_run_at"] is not None
+    items = elsewhere.get(f"{address}/items").json()["items"]
+    for item in items:
+        assert settled(elsewhere, item["document_id"])["status"] == "ready"
+    answer = elsewhere.post("/api/v1/ask", json={"question": "When does the Ostvik ferry leave?"}).json()
+    assert "twenty past six" in answer["citations"][0]["quote"]
+    assert "Ostvik" in permissive.ragecho("sources", "ls", env=env)
+    assert "succeeded" in permissive.ragecho("sources", "show", made["id"], env=env)
+
+    del site.pages["/ferry"]
+    permissive.ragecho("sources", "sync", made["id"], env=env)
+    eventually(lambda: elsewhere.get(address).json()["documents"] == 1, what="the deleted page is gone")
+    permissive.ragecho("sources", "rm", made["id"], env=env)
+    assert elsewhere.get(address).status_code == 404
+    eventually(
+        lambda: elsewhere.get("/api/v1/documents", params={"tag": "ferry"}).json()["total"] == 0,
+        what="the documents are gone",
+    )
+    actions = {event["action"] for event in elsewhere.get("/api/v1/workspaces/audit-logs", params={"limit": 100}).json()["items"]}
+    assert {"source.added", "source.synced", "source.removed"} <= actions
+
+
+def test_a_reader_neither_sees_nor_makes_sources(client: httpx.Client) -> None:
+    wanted = {"kind": "url", "name": "x", "config": {"url": "https://example.org/"}}
+    assert client.post("/api/v1/sources", json=wanted).status_code == 403
+
+
+def test_a_watched_folder_follows_its_files(
+    elsewhere: httpx.Client, permissive: Server, admin_key: str, tmp_path: Path
+) -> None:
+    env = {"RAGECHO_API_KEY": admin_key}
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "one.md").write_text("The watched heron sleeps at noon.")
+    (folder / "two.md").write_text("The watched otter swims at dusk.")
+
+    def watched() -> dict[str, dict[str, object]]:
+        found = elsewhere.get("/api/v1/documents", params={"tag": "watched"}).json()["items"]
+        return {document["filename"]: document for document in found}
+
+    def once() -> None:
+        permissive.ragecho("watch", str(folder), "--once", "--delete", "--tag", "watched", env=env)
+
+    once()
+    before = watched()
+    assert set(before) == {"one.md", "two.md"}
+    settled(elsewhere, before["one.md"]["id"])
+    (folder / "one.md").write_text("The watched heron never sleeps.")
+    (folder / "two.md").unlink()
+    once()
+    eventually(lambda: watched()["one.md"]["version"] == 2, what="the changed file is read again")
+    assert set(watched()) == {"one.md"}
+    assert watched()["one.md"]["id"] == before["one.md"]["id"]
+    once()
+    assert watched()["one.md"]["version"] == 2
+
+
+def test_a_watcher_sees_changes_as_they_come_and_ends_cleanly(
+    elsewhere: httpx.Client, permissive: Server, admin_key: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "live"
+    folder.mkdir()
+    environment = clean_environment(permissive.data_dir) | {
+        "RAGECHO_SERVER": permissive.url,
+        "RAGECHO_API_KEY": admin_key,
+    }
+    command = [sys.executable, "-m", "ragecho", "watch", str(folder), "--tag", "live"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert "Watching" in process.stderr.readline()
+        (folder / "new.md").write_text("A new buoy lies off the mole.")
+        eventually(
+            lambda: elsewhere.get("/api/v1/documents", params={"tag": "live"}).json()["total"] == 1,
+            what="the new file is uploaded",
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait(30)
+        if process.stderr is not None:
+            process.stderr.close()

@@ -22,6 +22,8 @@ ENTRIES = (
     Entry("ask", "ragecho.cli.ask", "Answer a question with citations.", ASKING),
     Entry("search", "ragecho.cli.search", "Find passages.", ASKING),
     Entry("documents", "ragecho.cli.documents", "List, show and remove documents.", ASKING),
+    Entry("sources", "ragecho.cli.sources", "Set up, sync and remove places that documents come from.", ASKING),
+    Entry("watch", "ragecho.cli.watch", "Keep folders and the documents made of them in step.", ASKING),
     Entry("jobs", "ragecho.cli.jobs", "List, show, retry and cancel background jobs.", ASKING),
     Entry("login", "ragecho.cli.login", "Sign in to a server in the browser, on this or any other device.", ASKING),
     Entry("logout", "ragecho.cli.logout", "Sign out of a server: end the sign-in there and forget it here.", ASKING),
