@@ -29,7 +29,7 @@ log = get_logger(__name__)
 HEARTBEAT_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 10.0
 SWEEP_SECONDS = 3.0
-BACKOFF_SECONDS = (2.0, 10.0, 60.0, 300.0)
+BACKOFF_SECONDS = (2.0, 5.0, 20.0, 120.0)
 
 FETCH = "select * from ragecho_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(most)s)"
 
