@@ -28,6 +28,7 @@ app = App()
 PIECE_BYTES = 1024 * 1024
 # Editors write a file in several steps; this long without another change, and it is finished.
 SETTLE_MS = 500
+LOOK_MS = 5000
 PATH = "path"
 
 
@@ -160,11 +161,20 @@ def _digest(path: Path) -> str:
 
 
 def _changes(roots: Sequence[Path], *, is_polling: bool) -> Iterator[None]:
-    """Yield whenever something below the roots changed; ends at Ctrl-C."""
+    """Yield whenever something below the roots changed, and every few seconds; ends at Ctrl-C.
+
+    What changed before the watch began, or what the system did not tell, is found then.
+    """
     import watchfiles
 
     changes = watchfiles.watch(
-        *roots, debounce=SETTLE_MS * 4, step=SETTLE_MS, force_polling=is_polling or None, raise_interrupt=False
+        *roots,
+        debounce=SETTLE_MS * 4,
+        step=SETTLE_MS,
+        rust_timeout=LOOK_MS,
+        yield_on_timeout=True,
+        force_polling=is_polling or None,
+        raise_interrupt=False,
     )
     for _ in changes:
         yield
