@@ -15,7 +15,7 @@ run() {
     format) ruff format --check . ;;
     mypy) mypy ;;
     imports) lint-imports ;;
-    gate) ragecho eval run --suite smoke --gate ;;
+    gate) ragecho eval run --suite smoke --suite permissions --gate ;;
     e2e-identity) pytest -q "${identity[@]}" ;;
     e2e) pytest -q tests/e2e "${identity[@]/#/--ignore=}" ;;
     *) pytest -q "tests/$1" ;;

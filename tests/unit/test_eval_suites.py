@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ragecho.evals.suites import load_suite
+from ragecho.evals.suites import load_suite, suite_names
 from ragecho.kernel.errors import InvalidInput
 
 GOOD = {
@@ -82,3 +82,19 @@ def test_the_packaged_suite_has_answerable_and_unanswerable_questions() -> None:
     assert all(question.is_answerable is not None for question in suite.questions)
     assert {q.id for q in suite.judged} == {q.id for q in suite.questions if q.is_answerable}
     assert json.dumps(suite.meta)
+
+
+def test_all_stands_for_the_suites_of_the_package_and_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "corpus.jsonl").touch()
+    assert suite_names(["all", "smoke"], tmp_path) == ["smoke", "permissions", "mine"]
+    assert suite_names(["mine", "mine"], tmp_path) == ["mine"]
+    assert suite_names(["all"], None) == ["smoke", "permissions"]
+
+
+def test_the_permissions_suite_says_what_a_guest_must_never_see() -> None:
+    suite = load_suite("permissions", None)
+    hidden = suite.hidden_from("external")
+    assert suite.hidden_from("internal") < hidden
+    for question in suite.questions:
+        assert suite.hidden_from(question.reader).isdisjoint(suite.relevant.get(question.id, {}))

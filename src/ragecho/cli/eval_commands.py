@@ -47,7 +47,8 @@ TrendFile = Annotated[
 def run_suites(
     *,
     suites: Annotated[
-        list[str] | None, typer.Option("--suite", metavar="NAME", help="Suite to run; repeat for more. Default smoke.")
+        list[str] | None,
+        typer.Option("--suite", metavar="NAME", help="Suite to run, or `all`; repeat for more. Default smoke."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of suites in BEIR layout (RAGECHO_EVAL_DATA).")
@@ -76,7 +77,7 @@ def run_suites(
 ) -> int:
     """Take each suite through ingestion, search and answers, and measure."""
     from ragecho.evals import gate, trend
-    from ragecho.evals.suites import SMOKE, load_suite
+    from ragecho.evals.suites import SMOKE, load_suite, suite_names
     from ragecho.platform.settings import Settings
     from ragecho.platform.telemetry import configure_logging
     from ragecho.roles.evaluation import evaluation_settings
@@ -87,7 +88,8 @@ def run_suites(
         raise CliError("--set-baseline needs the whole suite: leave out --limit.")
     settings = load_settings(Settings)
     configure_logging(settings.model_copy(update={"log_level": "warning"}), role="eval")
-    loaded = [load_suite(name, _data_folder(data)) for name in dict.fromkeys(suites or [SMOKE])]
+    folder = _data_folder(data)
+    loaded = [load_suite(name, folder) for name in suite_names(suites or [SMOKE], folder)]
     known = gate.read_baselines(baselines) if is_gate else {}
     record_file = trend_file or settings.data_dir / "evals" / "runs.jsonl"
     keep_in = settings.data_dir / "evals" / "store" if is_kept else None

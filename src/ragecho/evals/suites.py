@@ -4,7 +4,7 @@ For permissions a document may carry `access` and a question `metadata.as`: who 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -16,6 +16,7 @@ from ragecho.kernel.errors import InvalidInput
 SMOKE = "smoke"
 PERMISSIONS = "permissions"
 PACKAGED = (SMOKE, PERMISSIONS)
+ALL = "all"
 READERS = ("internal", "external")
 ACCESS = ("private", "workspace", "internal", "external")
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
@@ -73,6 +74,13 @@ class Suite:
     def has_unanswerable(self) -> bool:
         """Whether refusals can be measured."""
         return any(question.is_answerable is False for question in self.questions)
+
+
+def suite_names(names: Sequence[str], data_dir: Path | None) -> list[str]:
+    """Return the names, each once; `all` stands for those of the package and of the folder."""
+    there = [] if data_dir is None else sorted(one.name for one in data_dir.iterdir() if (one / FILES[0]).is_file())
+    every = [*PACKAGED, *there]
+    return list(dict.fromkeys(each for name in names for each in (every if name == ALL else [name])))
 
 
 def load_suite(name: str, data_dir: Path | None) -> Suite:

@@ -126,6 +126,11 @@ class Product:
     mode: SearchMode
     _ids: dict[DocumentId, list[str]] = field(default_factory=dict)
 
+    @property
+    def _loader(self) -> Caller:
+        # A suite's private documents belong to nobody who asks; whoever loads them sees all.
+        return replace(self.caller, sees_all=True)
+
     async def load(self, documents: Sequence[SuiteDocument], on_progress: Progress) -> Loaded:
         """Upload all documents and work until none is left to do."""
         started = time.perf_counter()
@@ -169,15 +174,15 @@ class Product:
     async def remove_documents(self) -> None:
         """Delete everything in the workspace, bytes included."""
         for document in await self._documents():
-            async with self.services.database.transaction(self.caller) as session:
-                contents = await delete_document(self.caller, session, document.id)
+            async with self.services.database.transaction(self._loader) as session:
+                contents = await delete_document(self._loader, session, document.id)
             for sha256 in contents:
-                await self.services.blobs.delete(self.caller.workspace_id, sha256)
+                await self.services.blobs.delete(self._loader.workspace_id, sha256)
 
     async def _upload(self, documents: Sequence[SuiteDocument], first: int, total: int, on_progress: Progress) -> None:
         for number, document in enumerate(documents, start=first + 1):
             accepted = await self.services.uploads.accept(
-                self.caller,
+                self._loader,
                 _bytes_of(document),
                 filename=f"{re.sub(r'[^\w.-]', '_', document.id)}.md",
                 content_type="text/markdown",
@@ -204,16 +209,16 @@ class Product:
         on_progress("ingesting", goal, total)
 
     async def _open_jobs(self) -> int:
-        async with self.services.database.transaction(self.caller) as session:
-            _, count = await jobs.list_jobs(session, self.caller, statuses=OPEN_STATUSES, limit=1, offset=0)
+        async with self.services.database.transaction(self._loader) as session:
+            _, count = await jobs.list_jobs(session, self._loader, statuses=OPEN_STATUSES, limit=1, offset=0)
         return count
 
     async def _documents(self) -> list[Document]:
         found: list[Document] = []
         while True:
-            async with self.services.database.transaction(self.caller) as session:
+            async with self.services.database.transaction(self._loader) as session:
                 page, total = await library.list_documents(
-                    session, self.caller, DocumentFilter(), limit=500, offset=len(found)
+                    session, self._loader, DocumentFilter(), limit=500, offset=len(found)
                 )
             found.extend(page)
             if not page or len(found) >= total:
