@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from tests.db.people import run
 from ragecho.ask.flow import AskFlow
 from ragecho.audit.store import AnswerRecords
 from ragecho.engines.fakes import FakeEmbedder
+from ragecho.ingest import job_stream
 from ragecho.kernel.authorization import OrganizationRole, Scope
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.library.search import PassageSearch
@@ -34,7 +36,9 @@ async def running(
     search = PassageSearch(services.database, embedder)
     ask = AskFlow(search, AnswerRecords(services.database), embedder, None)
     services = replace(services, embedder=embedder, search=search, ask=ask)
-    app = build_app(services)
+    # A stream of an open job would go on for ten minutes; this client waits for its end.
+    with patch.object(job_stream, "LONGEST_SECONDS", 0.1):
+        app = build_app(services)
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:

@@ -43,9 +43,9 @@ class Followed:
 class JobStreams:
     """The streams of this process."""
 
-    def __init__(self, database: Database, *, longest_seconds: float = LONGEST_SECONDS) -> None:
+    def __init__(self, database: Database, *, longest_seconds: float | None = None) -> None:
         self._database = database
-        self._longest_seconds = longest_seconds
+        self._longest_seconds = LONGEST_SECONDS if longest_seconds is None else longest_seconds
         self._running: dict[str, int] = {}
 
     async def follow(self, caller: Caller, wanted: FollowedJobs) -> AsyncIterator[Followed]:
