@@ -58,7 +58,7 @@ ENTRIES = (
     Entry("db", "ragecho.cli.db", "Upgrade the database's schema.", OPERATING),
     Entry("index", "ragecho.cli.index", "Compare the index with what it should hold, and mend it.", OPERATING),
     Entry("config", "ragecho.cli.config", "Check the settings and write the example file.", OPERATING),
-    Entry("models", "ragecho.cli.models", "List and fetch model weights.", OPERATING),
+    Entry("models", "ragecho.cli.models", "List, fetch and add models.", OPERATING),
     Entry(
         "eval", "ragecho.cli.eval_commands", "Run the evaluation gate and show its trend.", OPERATING, is_optional=True
     ),
