@@ -28,6 +28,7 @@ _WINDOW_CHARACTERS = 900
 _STEP_CHARACTERS = 300
 # A probability of 1 - e^-10 says no more than one of 1 - e^-5.
 _LOGIT_LIMIT = 10.0
+_MARGIN_MS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,12 @@ async def rerank(
     """
     policy = policy or policy_for(reranker)
     started = time.perf_counter()
+    # The budget is the whole search's; ending what is being read takes some milliseconds, too.
+    left_ms = max(0.0, policy.budget_ms - found.timings_ms["total"] - _MARGIN_MS)
     scores: dict[int, float] = {}
     with span("search.rerank", passages=min(policy.depth, len(found.passages))):
         try:
-            async with asyncio.timeout(policy.budget_ms / 1e3):
+            async with asyncio.timeout(left_ms / 1e3):
                 await _read(reranker, question, found.passages[: policy.depth], policy, scores)
         except TimeoutError:
             log.info("search.rerank_budget_spent", read=len(scores))

@@ -12,8 +12,8 @@ class SearchSettings(BaseSettings):
     rerank_budget_ms: int = Field(
         400,
         ge=1,
-        description="Longest time for reranking a search by a local model; what was not read keeps its place.",
+        description="Longest time for a search that a local model reranks; what it did not come to keeps its place.",
     )
     rerank_remote_budget_ms: int = Field(
-        10_000, ge=1, description="Longest time for reranking a search by a provider or a language model."
+        10_000, ge=1, description="Longest time for a search that a provider or a language model reranks."
     )
