@@ -197,10 +197,11 @@ async def test_the_graph_and_the_pruned_lexical_side_find_what_the_exact_ones_fi
     texts = [f"{a} {b} {c}" for a in words for b in words[:5] for c in words[5:8]]
     await add_document(database, tenant, embedder, *texts)
     exact = PassageSearch(database, embedder)
-    graph = PassageSearch(database, embedder, SearchTuning(exact_below_chunks=0, candidate_cap=60))
+    graph = PassageSearch(database, embedder, SearchTuning(exact_below_chunks=0, few_chunks=0, candidate_cap=60))
     for query in ("heron river fox", "snow lake wolf", "moss deer"):
         best = await exact.search(tenant.member(), query=query, k=3)
-        near = await graph.search(tenant.member(), query=query, k=3)
+        # Many passages have equally many of the words: which of them come first is chance.
+        near = await graph.search(tenant.member(), query=query, k=20)
         assert {passage.text for passage in near.passages} & {passage.text for passage in best.passages}
 
 
@@ -272,4 +273,4 @@ async def test_every_connection_searches_the_graph_with_iterative_scan(database:
         shown = await session.execute(
             text("select current_setting('hnsw.iterative_scan'), current_setting('hnsw.ef_search')::int")
         )
-        assert tuple(shown.one()) == ("relaxed_order", 200)
+        assert tuple(shown.one()) == ("relaxed_order", 120)

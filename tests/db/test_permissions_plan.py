@@ -110,7 +110,7 @@ async def test_a_caller_with_two_hundred_groups_finds_what_one_of_them_may_read(
                 text(f"update {table} set readers = :readers where {column} = :id"),
                 {"readers": [caller.principals[-1]], "id": shared},
             )
-    for tuning in (SearchTuning(), SearchTuning(exact_below_chunks=0)):
+    for tuning in (SearchTuning(), SearchTuning(exact_below_chunks=0, few_chunks=0)):
         search = PassageSearch(database, embedder, tuning)
         for mode in SearchMode:
             found = await search.search(caller, query="a crane, not a heron, stood at the weir", k=5, mode=mode)

@@ -20,6 +20,7 @@ from ragecho.library.fusion import vector_share
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
+    GRAPH_LIST,
     INDEX_STATE,
     READABLE_CHUNKS,
     filter_parameters,
@@ -159,11 +160,11 @@ class PassageSearch:
         while True:
             route = route_of(state, self._tuning, matching=matching)
             terms = analysis.query_terms_of(query, state.stemmings) if mode is not SearchMode.VECTOR else {}
-            now, found = await self._database.read(
-                caller,
-                _state_query(caller),
-                self._statement(caller, state, route, terms=terms, vector=vector, filters=filters, k=k, mode=mode),
-                is_snapshot=True,
+            statement = self._statement(
+                caller, state, route, terms=terms, vector=vector, filters=filters, k=k, mode=mode
+            )
+            *_, now, found = await self._database.read(
+                caller, *_graph_setting(route), _state_query(caller), statement, is_snapshot=True
             )
             present = await self._counted(caller, _state(caller, now))
             self._remember(caller, present)
@@ -239,6 +240,10 @@ class PassageSearch:
 
 def _key(caller: Caller) -> StateKey:
     return caller.workspace_id, caller.principals, caller.sees_all
+
+
+def _graph_setting(route: Route) -> tuple[Query, ...]:
+    return () if route.graph_list is None else ((GRAPH_LIST, {"length": str(route.graph_list)}),)
 
 
 def _state_query(caller: Caller) -> Query:

@@ -26,13 +26,16 @@ class SearchTuning:
 
     `exact_below_chunks`: a workspace smaller than this is scanned. `few_chunks`: in a larger one, a caller who may read
     fewer, or a filter that leaves fewer, is served by a scan of those. `widest_cap`: how far `candidate_cap` is stretched
-    for callers who may read a part.
+    for callers who may read a part. `long_list`: candidates in the graph's walk from `long_list_from_chunks` on, and
+    where less than half may be found.
     """
 
     exact_below_chunks: int = 20_000
     few_chunks: int = 12_000
     candidate_cap: int = 5_000
     widest_cap: int = 100_000
+    long_list: int = 200
+    long_list_from_chunks: int = 300_000
     depth: int = 100
     vector_share: float | None = None  # None: as measured for the embedding model (fusion.py)
 
@@ -60,12 +63,16 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How the two sides find their candidates. A `candidate_cap` of None ranks everything `among`."""
+    """How the two sides find their candidates. A `candidate_cap` of None ranks everything `among`.
+
+    `graph_list` is how many candidates the walk through the graph keeps; None means the connection's default.
+    """
 
     is_graph: bool
     vector_among: Among
     lexical_among: Among
     candidate_cap: int | None
+    graph_list: int | None = None
 
 
 def route_of(state: IndexState, tuning: SearchTuning, *, matching: int | None = None) -> Route:
@@ -81,7 +88,14 @@ def route_of(state: IndexState, tuning: SearchTuning, *, matching: int | None = 
     cap = None if found <= tuning.candidate_cap and among is not Among.ALL else _cap(found, state, tuning)
     # Where most is readable, finding rows by their labels too costs more than looking at some in vain.
     is_most = among is Among.READERS and 2 * found > state.chunks
-    return Route(not is_few, among if is_few else Among.ALL, Among.ALL if is_most else among, cap)
+    is_long = not is_few and (state.chunks >= tuning.long_list_from_chunks or 2 * found < state.chunks)
+    return Route(
+        not is_few,
+        among if is_few else Among.ALL,
+        Among.ALL if is_most else among,
+        cap,
+        tuning.long_list if is_long else None,
+    )
 
 
 def _cap(found: int, state: IndexState, tuning: SearchTuning) -> int:

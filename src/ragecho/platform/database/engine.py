@@ -29,8 +29,9 @@ APP_ROLE = "ragecho_app"
 # The identity service's own: accounts, credentials, clients, tokens. The application may not read those tables.
 IDENTITY_ROLE = "ragecho_identity"
 RECONNECT_SECONDS = 10.0
-# Searching the vector graph: a list as long as recall needs, and going on where a filter or a policy took results away.
-GRAPH_SETTINGS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "relaxed_order"}
+# Searching the vector graph: a list as long as recall needs (library/search_route.py lengthens it for large workspaces), and
+# going on where a filter or a policy took results away.
+GRAPH_SETTINGS = {"hnsw.ef_search": "120", "hnsw.iterative_scan": "relaxed_order"}
 
 Query = tuple[TextClause, Mapping[str, Any]]
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # not annotated upstream

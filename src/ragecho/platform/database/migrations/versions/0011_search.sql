@@ -12,6 +12,13 @@ create index chunk_vectors_readers on chunk_vectors using gin (ragecho_reader_ke
 create index chunk_terms_readers on chunk_terms using gin (ragecho_reader_keys(workspace_id, readers))
   with (fastupdate = off);
 
+-- A denser graph: on 100 000 hard vectors recall@10 .92 for 3.4 ms of CPU time where m = 16, ef_construction = 64 gave .81 for
+-- 2.9 ms and .90 for 5.2 ms; on 47 000 real ones .996 for 2.1 ms. Building it takes 2.5 times as long: a hundredth of embedding.
+drop index chunk_vectors_hnsw_384;
+create index chunk_vectors_hnsw_384 on chunk_vectors
+  using hnsw ((embedding::halfvec(384)) halfvec_ip_ops) with (m = 24, ef_construction = 128)
+  where vector_dims(embedding) = 384;
+
 -- How many chunks carry a principal's label, changed in the transaction that changes the documents. Search chooses its way
 -- by it: through what is readable, or through the graph.
 create table reader_counts (
