@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 ARGS ?=
 
-.PHONY: help serve test lock bench soak eval clean setup setup-dev
+.PHONY: help serve test lock bench bench-peers soak eval clean setup setup-dev
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,11 +26,15 @@ lock: ## Recompile requirements/*.txt (UPGRADE=1 takes newer versions)
 bench: setup-dev ## Measure speed (benchmarks/)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
+bench-peers: setup-dev ## Compare speed and quality with other stacks, installed apart from Echo
+	@sh scripts/setup_peers.sh
+	@.venv/bin/python -m benchmarks.peers $(ARGS)
+
 soak: setup-dev ## Run under load for a while and watch for leaks (benchmarks/soak.py)
 	@.venv/bin/python -m benchmarks.soak $(ARGS)
 
 eval: setup-dev ## Measure answer quality on every suite
-	@.venv/bin/ragecho eval run $(ARGS)
+	@.venv/bin/ragecho eval run --suite all $(ARGS)
 
 clean: ## Remove what was installed and cached here; the data directory stays
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist reports tests/conformance/node_modules

@@ -3,6 +3,9 @@
 Workspaces are filled through the library with prepared vectors (mixtures of really embedded passages, so that the
 neighbourhoods are the model's own), then a real `ragecho serve` is asked questions that no cache has seen. Recall
 compares the vector side's first ten with an exact scan in this process.
+
+Every workspace also has documents that carry further labels: a tenth of them, a hundredth, a thousandth. Callers who may
+read only those search through the library itself: recall and time where little is readable.
 """
 
 import argparse
@@ -10,21 +13,21 @@ import asyncio
 import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Load, Server, post_all, scratch, serving, show, write_report
+from benchmarks.harness import Load, Server, memory_of_tree, percentile, post_all, scratch, serving, show, write_report
 from benchmarks.texts import Texts, load_texts
 from ragecho.engines.models.batching import usable_threads
 from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.model import IndexedChunk, IndexedVersion, Version
-from ragecho.library.search import vector_literal
+from ragecho.library.search import PassageSearch, SearchMode, vector_literal
 from ragecho.platform.database import Database
 from ragecho.platform.embedded import running_server
 from ragecho.platform.settings import Settings
@@ -36,6 +39,8 @@ MIXED = 3
 NOISE = 0.25
 CHUNKS_PER_DOCUMENT = 50
 DOCUMENTS_PER_TRANSACTION = 10
+RERANKED = 40
+SHARES = {"group:tenth": 0.1, "group:hundredth": 0.01, "group:thousandth": 0.001}
 PATH = "/api/v1/search"
 Matrix = NDArray[np.float32]
 
@@ -45,8 +50,10 @@ class Filled:
     """A workspace as it was filled."""
 
     slug: str
+    caller: Caller
     chunk_ids: list[str]
     vectors: Matrix
+    readers: list[tuple[str, ...]]
     chunks_per_second: float
 
 
@@ -90,6 +97,7 @@ async def fill(url: str, texts: Texts, pool: Matrix, size: int) -> Filled:
     vectors, rng, started = mixtures(pool, size), random.Random(size), time.perf_counter()
     ids = analysis.TermIds(workspace.id)
     chunk_ids: list[str] = []
+    readers: list[tuple[str, ...]] = []
     while len(chunk_ids) < size:
         async with database.transaction(caller) as session:
             await store_chunks.lock_index(session, caller)
@@ -100,10 +108,17 @@ async def fill(url: str, texts: Texts, pool: Matrix, size: int) -> Filled:
                     for ordinal, vector in enumerate(vectors[first : first + CHUNKS_PER_DOCUMENT])
                 ]
                 if rows:
-                    await _insert(session, caller, space.id, rows, name=f"document-{first}.md")
+                    labels = _labels(rng, is_first=not readers)
+                    await _insert(session, caller, space.id, rows, name=f"document-{first}.md", readers=labels)
+                    readers += [labels] * len(rows)
                     chunk_ids += [str(row.id) for row in rows]
     await database.close()
-    return Filled(slug, chunk_ids, vectors, size / (time.perf_counter() - started))
+    return Filled(slug, caller, chunk_ids, vectors, readers, size / (time.perf_counter() - started))
+
+
+def _labels(rng: random.Random, *, is_first: bool) -> tuple[str, ...]:
+    """Return whom a document is for; every label is on one document at least."""
+    return (WORKSPACE_PRINCIPAL, *(name for name, share in SHARES.items() if is_first or rng.random() < share))
 
 
 def _row(ids: analysis.TermIds, ordinal: int, text: str, vector: Matrix) -> IndexedChunk:
@@ -126,7 +141,9 @@ def _row(ids: analysis.TermIds, ordinal: int, text: str, vector: Matrix) -> Inde
     )
 
 
-async def _insert(session: Any, caller: Caller, space_id: Any, rows: list[IndexedChunk], *, name: str) -> None:
+async def _insert(
+    session: Any, caller: Caller, space_id: Any, rows: list[IndexedChunk], *, name: str, readers: tuple[str, ...]
+) -> None:
     version = Version(VersionId(uuid7()), DocumentId(uuid7()), 1, name, "text/markdown", 1, uuid7().hex * 2)
     await store_documents.insert_document(
         session,
@@ -137,9 +154,9 @@ async def _insert(session: Any, caller: Caller, space_id: Any, rows: list[Indexe
         metadata={},
         access=Access.WORKSPACE,
         owner_id=None,
-        readers=[WORKSPACE_PRINCIPAL],
+        readers=list(readers),
     )
-    indexed = IndexedVersion(version.document_id, version.id, (WORKSPACE_PRINCIPAL,), tuple(rows))
+    indexed = IndexedVersion(version.document_id, version.id, readers, tuple(rows))
     await store_chunks.insert_versions(session, caller, space_id=space_id, versions=[indexed])
     await store_chunks.finish_versions(session, caller, [indexed])
 
@@ -161,9 +178,11 @@ def analyze(url: str) -> None:
     asyncio.run(run())
 
 
-def ask(server: Server, key: str, questions: list[str], *, clients: int, mode: str = "hybrid") -> Load:
+def ask(
+    server: Server, key: str, questions: list[str], *, clients: int, mode: str = "hybrid", rerank: bool = False
+) -> Load:
     """Search for every question, ten passages each."""
-    payloads = [{"query": question, "k": 10, "mode": mode} for question in questions]
+    payloads = [{"query": question, "k": 10, "mode": mode, "rerank": rerank} for question in questions]
     return post_all(server.url, key, PATH, payloads, clients=clients)
 
 
@@ -177,11 +196,71 @@ def recall_at_10(load: Load, questions: Matrix, filled: Filled) -> float:
     return hits / (10 * len(questions))
 
 
-def measure(sizes: list[int], requests: int) -> dict[str, Any]:
-    """Return latencies and recall for every size."""
+async def selective(url: str, filled: Filled, questions: list[str]) -> list[dict[str, Any]]:
+    """Return recall against an exact scan, and time without HTTP, for callers who may read a part."""
+    database, embedder = Database(url, pool_size=1, application_name="benchmark"), build_embedder(Settings())
+    search = PassageSearch(database, embedder)
+    vectors = [await embedder.embed_query(question) for question in questions]
+    rows = []
+    for label in SHARES:
+        caller = replace(filled.caller, sees_all=False, principals=(label,))
+        places = [place for place, labels in enumerate(filled.readers) if label in labels]
+        readable, hits, wanted, times = filled.vectors[places], 0, 0, []
+        for mode in (SearchMode.VECTOR, SearchMode.HYBRID):
+            for question, vector in zip(questions, vectors, strict=True):
+                started = time.perf_counter()
+                found = await search.search(caller, query=question, k=10, mode=mode)
+                times.append((time.perf_counter() - started) * 1e3)
+                if mode is SearchMode.VECTOR:
+                    nearest = np.argsort(-(readable @ vector))[:10]
+                    exact = {filled.chunk_ids[places[index]] for index in nearest}
+                    hits += len(exact & {str(passage.chunk_id) for passage in found.passages})
+                    wanted += len(exact)
+        rows.append(
+            {
+                "chunks": len(filled.chunk_ids),
+                "readable": len(places),
+                "vector_p50_ms": round(percentile(times[: len(questions)], 50), 2),
+                "hybrid_p50_ms": round(percentile(times[len(questions) :], 50), 2),
+                "hybrid_p95_ms": round(percentile(times[len(questions) :], 95), 2),
+                "recall@10": round(hits / wanted, 4),
+            }
+        )
+    await database.close()
+    return rows
+
+
+def sizes_mb(url: str) -> dict[str, float]:
+    """Return what the index takes on disk: tables of pieces, the graph, the postings, the labels."""
+    import psycopg
+
+    kinds = {
+        "tables": "c.relkind = 'r'",
+        "graph": "c.relname like '%embedding_idx'",
+        "postings": "c.relname like '%terms_idx'",
+        "labels": "c.relname like '%reader_keys_idx'",
+    }
+    with psycopg.connect(url) as connection:
+        found = {}
+        for name, condition in kinds.items():
+            row = connection.execute(
+                "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c"
+                f" where c.relname ~ '^chunk(s|_vectors|_terms)_p[0-9]+' and {condition}"
+                if name == "tables"
+                else "select coalesce(sum(pg_relation_size(c.oid)), 0) from pg_class c"
+                f" where c.relname ~ '^chunk(s|_vectors|_terms)_p[0-9]+' and {condition}"
+            ).fetchone()
+            found[f"{name}_mb"] = round(float(row[0]) / 1e6, 1) if row else 0.0
+    return found
+
+
+def measure(sizes: list[int], requests: int, clients: list[int], *, with_rerank: bool) -> dict[str, Any]:
+    """Return latencies, recall, sizes and memory for every number of chunks."""
     texts, rng = load_texts(), random.Random(7)
     pool = asyncio.run(embed_pool(texts))
     rows: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    disk: list[dict[str, Any]] = []
     with scratch() as folder, serving(Path(folder)) as server:
         address = running_server(folder)
         assert address is not None
@@ -190,15 +269,25 @@ def measure(sizes: list[int], requests: int) -> dict[str, Any]:
             analyze(address.owner_url)
             key = server.key(filled.slug, "read")
             ask(server, key, texts.fresh_questions(30, rng), clients=2)
-            for mode, clients in (("hybrid", 1), ("hybrid", 8), ("vector", 1), ("lexical", 1)):
-                questions = texts.fresh_questions(requests, rng)
-                load = ask(server, key, questions, clients=clients, mode=mode)
-                row = {"chunks": size, "mode": mode, "clients": clients, **load.summary(), "recall@10": None}
+            runs = [("hybrid", number, False) for number in clients] + [("vector", 1, False), ("lexical", 1, False)]
+            for mode, number, rerank in runs + ([("hybrid", 1, True)] if with_rerank else []):
+                questions = texts.fresh_questions(RERANKED if rerank else requests, rng)
+                load = ask(server, key, questions, clients=number, mode=mode, rerank=rerank)
+                name = f"{mode}, reranked" if rerank else mode
+                row = {"chunks": size, "mode": name, "clients": number, **load.summary(), "recall@10": None}
                 if mode == "vector":
                     vectors = asyncio.run(embed_questions(questions))
                     row["recall@10"] = round(recall_at_10(load, vectors, filled), 4)
-                rows.append(row | {"filled_chunks_per_second": round(filled.chunks_per_second)})
-    return {"texts": texts.source, "threads": usable_threads(0), "rows": rows}
+                rows.append(row)
+            parts += asyncio.run(selective(address.owner_url, filled, texts.fresh_questions(50, rng)))
+            memory = memory_of_tree(server.process.pid)["total"]
+            speed = {"filled_chunks_per_second": round(filled.chunks_per_second), "server_memory_mb": memory}
+            disk.append(
+                {"chunks_in_all": size + sum(row["chunks_added"] for row in disk), "chunks_added": size}
+                | speed
+                | sizes_mb(address.owner_url)
+            )
+    return {"texts": texts.source, "threads": usable_threads(0), "rows": rows, "selective": parts, "disk": disk}
 
 
 def main() -> None:
@@ -206,9 +295,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000", help="chunks in a workspace, comma separated")
     parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--clients", default="1,8", help="comma separated; 1,2,4,8,16,32 for a curve")
+    parser.add_argument("--rerank", action="store_true", help="also with the reranker")
     arguments = parser.parse_args()
-    results = measure([int(size) for size in arguments.sizes.split(",")], arguments.requests)
+    results = measure(
+        [int(size) for size in arguments.sizes.split(",")],
+        arguments.requests,
+        [int(number) for number in arguments.clients.split(",")],
+        with_rerank=arguments.rerank,
+    )
     show(f"Search over HTTP (texts from {results['texts']}; the question's embedding included)", results["rows"])
+    show("Where little is readable (through the library, the question's embedding known)", results["selective"])
+    show("On disk and in memory", results["disk"])
     write_report("search", results)
 
 

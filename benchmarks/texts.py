@@ -37,9 +37,14 @@ class Texts:
         return list(asked)
 
 
+def data_folder() -> Path:
+    """Return the folder of the evaluation suites."""
+    return Path(os.environ.get("RAGECHO_EVAL_DATA") or DEFAULT_DATA)
+
+
 def load_texts() -> Texts:
     """Return the texts of SciFact if RAGECHO_EVAL_DATA or the shared folder holds it, else of the packaged suite."""
-    data = Path(os.environ.get("RAGECHO_EVAL_DATA") or DEFAULT_DATA)
+    data = data_folder()
     suite = load_suite("scifact", data) if (data / "scifact").is_dir() else load_suite(SMOKE, None)
     return Texts(
         source=suite.name,
