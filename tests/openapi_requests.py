@@ -25,13 +25,15 @@ class Operation:
 
     def request(self, ids: Mapping[str, str]) -> tuple[str, str, dict[str, Any]]:
         """Return method, address and options; path parameters come from `ids`, else they name what nobody has."""
-        address, query = self.path, {}
+        address, query, headers = self.path, {}, {}
         for parameter in self.schema.get("parameters", []):
             if parameter["in"] == "path":
                 value = ids.get(parameter["name"], str(least(parameter["schema"], self.components)))
                 address = address.replace(f"{{{parameter['name']}}}", value)
             elif parameter["in"] == "query" and parameter.get("required"):
                 query[parameter["name"]] = str(least(parameter["schema"], self.components))
+            elif parameter["in"] == "header" and parameter.get("required"):
+                headers[parameter["name"]] = str(least(parameter["schema"], self.components))
         options: dict[str, Any] = {"params": query}
         content = self.schema.get("requestBody", {}).get("content", {})
         if "application/json" in content:
@@ -41,6 +43,12 @@ class Operation:
             options["files"] = {
                 name: (f"{uuid4()}.txt", uuid4().bytes.hex().encode()) for name in ("file", "files") if name in fields
             }
+        elif content:
+            # The pieces of an upload, say: bytes of the type that the route names.
+            headers["Content-Type"] = next(iter(content))
+            options["content"] = b""
+        if headers:
+            options["headers"] = headers
         return self.method.upper(), address, options
 
 

@@ -100,7 +100,8 @@ async def everybody(database: Database, tenant: Tenant, issuer: Issuer) -> list[
 
 async def send(client: httpx.AsyncClient, operation: Operation, key: str | None, ids: dict[str, str]) -> httpx.Response:
     method, address, options = operation.request(ids)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    named = options.pop("headers", {})
+    headers = named | ({"Authorization": f"Bearer {key}"} if key else {})
     return await client.request(method, address, headers=headers, **options)
 
 
@@ -264,6 +265,7 @@ async def everything_of(
         "group_id": str(group),
         "document_id": str(document),
         "job_id": uploaded.json()["documents"][0]["job_id"],
+        "batch_id": uploaded.json()["batch"],
         "answer_id": answer.json()["id"],
         "key_id": keys.json()["items"][0]["id"],
         "page": "1",
@@ -284,11 +286,18 @@ async def everything_of(
             "/api/v1/service-accounts",
             {"name": "robot", "workspace": str(tenant.workspace_id), "workspace_role": "reader"},
         ),
+        (
+            "source_id",
+            "/api/v1/sources",
+            {"kind": "url", "name": "Theirs", "config": {"url": "https://theirs.example/page"}, "paused": True},
+        ),
     ):
         made = await client.post(address, json=body, headers=headers)
         assert made.status_code == 201, (address, made.text)
         found[name] = made.json().get("id") or made.json()[name.removesuffix("_id")]["id"]
-    return found
+    begun = await client.post("/api/v1/uploads", headers=headers | {"Upload-Length": "10"})
+    assert begun.status_code == 201, begun.text
+    return found | {"upload_id": begun.json()["id"]}
 
 
 def state_of(owner_url: str, tenant: Tenant) -> dict[str, str]:
