@@ -15,8 +15,8 @@ from ragecho.ingest.index_repair import Index
 from ragecho.ingest.service import Uploads
 from ragecho.kernel.ids import DocumentId
 from ragecho.platform.database import Database
-from ragecho.platform.jobs import store_overview as overview
 from ragecho.platform.jobs import store as jobs
+from ragecho.platform.jobs import store_overview as overview
 
 pytestmark = pytest.mark.anyio
 

@@ -175,9 +175,7 @@ async def test_a_walk_that_is_too_long_stops_and_removes_nothing_unseen(driver: 
     small_site(site)
     source = await driver.add("crawl", crawl(site))
     await driver.run(source)
-    await driver.sources.change(
-        driver.tenant.member(), source, SourceChange(config=crawl(site, max_pages=2))
-    )
+    await driver.sources.change(driver.tenant.member(), source, SourceChange(config=crawl(site, max_pages=2)))
     run = await driver.run(source)
     assert (run.listed, run.removed) == (2, 0)
     assert len(await driver.documents()) == 5
@@ -211,7 +209,9 @@ async def test_a_sitemap_names_its_pages_and_when_they_changed(driver: Driver, s
         return f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{"".join(entries)}</urlset>'
 
     site.put("/robots.txt", f"Sitemap: {site.url}/index.xml\n", "text/plain")
-    site.put("/index.xml", f"<sitemapindex><sitemap><loc>{site.url}/pages.xml</loc></sitemap></sitemapindex>", "text/xml")
+    site.put(
+        "/index.xml", f"<sitemapindex><sitemap><loc>{site.url}/pages.xml</loc></sitemap></sitemapindex>", "text/xml"
+    )
     site.put("/pages.xml", sitemap(entry("/a", 1), entry("/b", 1), entry("/c", 1)), "text/xml")
     source = await driver.add("sitemap", {"url": site.url, "delay_seconds": 0, "exclude": ["*/c"]})
     assert counts(await driver.run(source)) == {"added": 2}
@@ -238,7 +238,9 @@ async def test_a_run_is_cut_into_slices_and_survives_its_worker(
     assert (done.status, done.added) == ("succeeded", 5)
 
 
-async def test_a_schedule_starts_each_run_once_over_many_workers(driver: Driver, database: Database, site: Site) -> None:
+async def test_a_schedule_starts_each_run_once_over_many_workers(
+    driver: Driver, database: Database, site: Site
+) -> None:
     site.html("/", "Start", "Welcome.")
     source = await driver.add("url", {"url": f"{site.url}/"}, interval=3600)
     await driver.run(source)
@@ -360,7 +362,9 @@ async def test_secrets_are_sealed_and_go_nowhere_else(driver: Driver) -> None:
     source = await driver.add("s3", {"bucket": "docs", "endpoint": "http://127.0.0.1:9"}, secrets=secrets)
     worker = driver.tenant.worker()
     async with driver.database.transaction(worker) as session:
-        stored = await session.execute(text("select row_to_json(s)::text from sources s where id = :id"), {"id": source})
+        stored = await session.execute(
+            text("select row_to_json(s)::text from sources s where id = :id"), {"id": source}
+        )
         assert "zanzibar" not in stored.scalar_one()
     with pytest.raises(InvalidInput, match="secrets again"):
         moved = {"bucket": "docs", "endpoint": "http://127.0.0.1:10"}
@@ -380,9 +384,7 @@ async def test_a_wrong_configuration_is_told_by_its_field(driver: Driver) -> Non
         await driver.add("ftp", {})
 
 
-async def test_another_tenants_sources_do_not_exist(
-    driver: Driver, other_tenant: Tenant, site: Site
-) -> None:
+async def test_another_tenants_sources_do_not_exist(driver: Driver, other_tenant: Tenant, site: Site) -> None:
     site.html("/", "Start", "Welcome.")
     source = await driver.add("url", {"url": f"{site.url}/"})
     stranger = other_tenant.member()

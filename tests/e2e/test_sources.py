@@ -165,7 +165,10 @@ def test_a_site_is_set_up_synced_asked_and_removed(
         lambda: elsewhere.get("/api/v1/documents", params={"tag": "ferry"}).json()["total"] == 0,
         what="the documents are gone",
     )
-    actions = {event["action"] for event in elsewhere.get("/api/v1/workspaces/audit-logs", params={"limit": 100}).json()["items"]}
+    actions = {
+        event["action"]
+        for event in elsewhere.get("/api/v1/workspaces/audit-logs", params={"limit": 100}).json()["items"]
+    }
     assert {"source.added", "source.synced", "source.removed"} <= actions
 
 

@@ -130,9 +130,7 @@ _ALL = (
     ),
     _workspace(_P.INDEX_ADMINISTER, "check and rebuild the index", _S.ADMIN, _W.ADMIN, is_write=True),
     _workspace(_P.SOURCES_READ, "see sources, what is in them and how their runs went", _S.READ, _W.ADMIN),
-    _workspace(
-        _P.SOURCES_ADMINISTER, "set up, change, start and remove sources", _S.ADMIN, _W.ADMIN, is_write=True
-    ),
+    _workspace(_P.SOURCES_ADMINISTER, "set up, change, start and remove sources", _S.ADMIN, _W.ADMIN, is_write=True),
     _workspace(_P.JOBS_READ, "see jobs and their progress", _S.READ, _W.READER),
     _workspace(_P.JOBS_WRITE, "retry and cancel jobs", _S.WRITE, _W.EDITOR, is_write=True),
     _workspace(_P.JOBS_ADMINISTER, "list and discard dead jobs", _S.ADMIN, _W.ADMIN),
