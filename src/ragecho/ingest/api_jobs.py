@@ -96,7 +96,7 @@ def build_jobs_router(database: Database, authenticate: Authenticate, streams: J
     ) -> StreamingResponse:
         """Follow jobs live as server-sent events: `job` whenever one changed, `done` when all have ended.
 
-        Without a filter the caller's open jobs of this moment. A stream ends after ten minutes at most with `done` and
+        Name at least one job, document or batch. A stream ends after ten minutes at most with `done` and
         `{"complete": false}`; open it again to go on.
         """
         wanted = FollowedJobs(tuple(map(JobId, job_id or ())), tuple(map(DocumentId, document_id or ())), batch)

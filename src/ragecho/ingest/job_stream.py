@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import EchoError, NotFound, RateLimited
+from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, RateLimited
 from ragecho.kernel.ids import DocumentId, JobId
 from ragecho.platform.database import Database
 from ragecho.platform.jobs import store_overview as overview
@@ -24,7 +24,7 @@ MOST_JOBS = 1000
 
 @dataclass(frozen=True, slots=True)
 class FollowedJobs:
-    """Which jobs to follow: by id, of documents, of one upload. Nothing means the open ones of this moment."""
+    """Which jobs to follow: by id, the newest of documents, of one upload."""
 
     jobs: tuple[JobId, ...] = ()
     documents: tuple[DocumentId, ...] = ()
@@ -49,7 +49,9 @@ class JobStreams:
         self._running: dict[str, int] = {}
 
     async def follow(self, caller: Caller, wanted: FollowedJobs) -> AsyncIterator[Followed]:
-        """Return the events. Raises `NotFound` when a job that was named is not the caller's to see, and `RateLimited`."""
+        """Return the events. Raises `InvalidInput` when nothing is named, `NotFound`, and `RateLimited`."""
+        if not (wanted.jobs or wanted.documents or wanted.batch_id):
+            raise InvalidInput("Name what to follow: job_id, document_id or batch.")
         first = await self._first_look(caller, wanted)
         who = f"{caller.organization_id}/{caller.own_principal}"
         if self._running.get(who, 0) >= MOST_STREAMS_OF_ONE or sum(self._running.values()) >= MOST_STREAMS:
@@ -73,11 +75,6 @@ class JobStreams:
                 if not total:
                     raise NotFound("There is no such upload, or none of its files was new.")
                 found |= {job.id: job for job in of_batch}
-            if not (wanted.jobs or wanted.documents or wanted.batch_id):
-                open_now, _ = await overview.list_jobs(
-                    session, caller, statuses=OPEN_STATUSES, limit=MOST_JOBS, offset=0
-                )
-                found |= {job.id: job for job in open_now}
         return sorted(found.values(), key=lambda job: (job.created_at, job.id))
 
     async def _events(self, caller: Caller, first: list[Job], who: str) -> AsyncIterator[Followed]:
