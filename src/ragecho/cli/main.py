@@ -24,7 +24,7 @@ ENTRIES = (
     Entry("documents", "ragecho.cli.documents", "List, show and remove documents.", ASKING),
     Entry("sources", "ragecho.cli.sources", "Set up, sync and remove places that documents come from.", ASKING),
     Entry("watch", "ragecho.cli.watch", "Keep folders and the documents made of them in step.", ASKING),
-    Entry("jobs", "ragecho.cli.jobs", "List, show, retry and cancel background jobs.", ASKING),
+    Entry("jobs", "ragecho.cli.jobs", "List, show, retry, cancel and discard background jobs.", ASKING),
     Entry("login", "ragecho.cli.login", "Sign in to a server in the browser, on this or any other device.", ASKING),
     Entry("logout", "ragecho.cli.logout", "Sign out of a server: end the sign-in there and forget it here.", ASKING),
     Entry("whoami", "ragecho.cli.whoami", "Show who the commands act as, and in which workspaces.", ASKING),
