@@ -71,13 +71,16 @@ class English:
 
 
 class DyingEmbedder(FakeEmbedder):
-    """Dies with its worker when it is told to."""
+    """Dies with its worker when it is told to, and waits where `gate` is set until that is open."""
 
     is_dying = False
+    gate: asyncio.Event | None = None
 
     async def embed_passages(self, texts: Sequence[str]) -> Any:
         if self.is_dying:
             raise asyncio.CancelledError
+        if self.gate is not None:
+            await self.gate.wait()
         return await super().embed_passages(texts)
 
 
@@ -212,7 +215,7 @@ class World:
         self.embedder.is_dying = True
         try:
             with pytest.raises(asyncio.CancelledError):
-                if not batch or await self._is_over(batch):
+                if not batch:
                     raise asyncio.CancelledError
                 await self.flow.run(self.worker, batch)
                 raise asyncio.CancelledError
@@ -224,17 +227,19 @@ class World:
                 {"ids": [job.queue_job_id for job in batch]},
             )
 
-    async def _is_over(self, batch: Sequence[Job]) -> bool:
-        return not batch
-
     async def outlived(self, act: Coroutine[Any, Any, None], limit: int) -> None:
         """A worker is at work while somebody does something else."""
         batch = await self.claimed(limit)
         if not batch:
             act.close()
             return
+        self.embedder.gate = asyncio.Event()
         running = asyncio.create_task(self.flow.run(self.worker, batch))
-        await act
+        try:
+            await act
+        finally:
+            self.embedder.gate.set()
+            self.embedder.gate = None
         await self._settle(batch, await running)
 
     async def found(self, caller: Caller, word: str) -> set[str]:
@@ -374,6 +379,18 @@ class Lifetimes(RuleBasedStateMachine):
     @rule(document=documents, limit=st.integers(1, 5))
     def replace_while_a_worker_is_at_it(self, document: DocumentId, limit: int) -> None:
         self.run_(self.world.outlived(self.world.replace(document, is_broken=False), limit))
+
+    @rule(document=documents, limit=st.integers(1, 5))
+    def cancel_while_a_worker_is_at_it(self, document: DocumentId, limit: int) -> None:
+        async def act() -> None:
+            try:
+                async with self.world.database.transaction(self.world.writer) as session:
+                    await acts.cancel_job(self.world.writer, session, self.world.known[document].jobs[-1])
+            except Conflict:
+                return
+            self.world.known[document].waiting = None
+
+        self.run_(self.world.outlived(act(), limit))
 
     @rule(document=documents, limit=st.integers(1, 5), access=ACCESS)
     def reclassify_while_a_worker_is_at_it(self, document: DocumentId, limit: int, access: Access) -> None:

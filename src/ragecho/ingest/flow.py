@@ -121,15 +121,20 @@ class IngestFlow:
         self, caller: Caller, batch: Sequence[Job], failures: Failures
     ) -> list[tuple[Job, Version, ParsedDocument | None]]:
         """Return each job's version and, where an earlier attempt got as far, its parsed form."""
-        ids = [VersionId(job.version_id or job.id) for job in batch]
         async with self._database.transaction(caller) as session:
+            # Lock order everywhere: the documents, the jobs. One that was cancelled since it was claimed must not be marked
+            # as being processed: nobody would ever end that.
+            await library.lock_documents(session, caller, [job.document_id for job in batch if job.document_id])
+            still_open = await jobs.lock_open(session, caller, [job.id for job in batch])
+            ids = [VersionId(job.version_id or job.id) for job in batch if job.id in still_open]
             versions = {version.id: version for version in await library.begin_versions(session, caller, ids)}
             stored = await library.load_parsed(session, caller, ids)
         begun = []
-        for job, version_id in zip(batch, ids, strict=True):
+        for job in batch:
+            version_id = VersionId(job.version_id or job.id)
             version = versions.get(version_id)
             if version is None:
-                failures[job.id] = NotFound("The document was deleted.")
+                failures[job.id] = NotFound("The document was deleted, or its processing cancelled.")
                 continue
             parsed = from_json(*stored[version_id]) if version_id in stored else None
             begun.append((job, version, parsed))
