@@ -259,7 +259,7 @@ class IngestFlow:
         for document in [document for _, _, document in current if document.chunks]:
             await library.delete_chunks(session, caller, document.id)
         # Readers are taken now, under the documents' locks: they may have changed since the work began.
-        versions = [_readable_by(version, document) for _, version, document in current]
+        versions = [replace(version, readers=document.readers) for _, version, document in current]
         space_id = await library.space_to_fill(session, caller, self._space)
         await library.insert_versions(session, caller, space_id=space_id, versions=versions)
         await library.finish_versions(session, caller, versions)
@@ -305,7 +305,3 @@ def _indexed(caller: Caller, works: Sequence[_Work], vectors: Sequence[str]) -> 
         )
         first = past
     return found
-
-
-def _readable_by(version: IndexedVersion, document: Document) -> IndexedVersion:
-    return replace(version, readers=document.readers)

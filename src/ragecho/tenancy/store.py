@@ -133,15 +133,6 @@ async def insert_workspace(
     return bool(made.rowcount)
 
 
-async def insert_user(session: AsyncConnection, user_id: UserId, *, email: str) -> bool:
-    """Create a person; False when the e-mail address is taken."""
-    made = await session.execute(
-        text("insert into users (id, email) values (:id, :email) on conflict do nothing"),
-        {"id": user_id, "email": email},
-    )
-    return bool(made.rowcount)
-
-
 async def insert_member(
     session: AsyncConnection, organization_id: OrganizationId, user_id: UserId, role: OrganizationRole
 ) -> None:

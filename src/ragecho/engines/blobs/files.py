@@ -155,14 +155,18 @@ def _put_small(root: Path, folder: Path, temporary: Path, content: bytes) -> str
     sha256 = hashlib.sha256(content).hexdigest()
     file = _create(root, folder, temporary)
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[file.write(rest) :]
+        _write_all(file, content)
         _finish(file, temporary, folder / sha256[:2] / sha256)
     except BaseException:
         _discard(file, temporary)
         raise
     return sha256
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:  # an unbuffered write may take less than it was given, e.g. just before the disk is full
+        rest = rest[file.write(rest) :]
 
 
 async def _write(file: BinaryIO, content: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
@@ -173,9 +177,7 @@ async def _write(file: BinaryIO, content: AsyncIterator[bytes], max_bytes: int) 
 
     def flush(piece: bytes) -> None:
         digest.update(piece)
-        rest = memoryview(piece)
-        while rest:  # an unbuffered write may take less than it was given, e.g. just before the disk is full
-            rest = rest[file.write(rest) :]
+        _write_all(file, piece)
 
     async for piece in content:
         size += len(piece)

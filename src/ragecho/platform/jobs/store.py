@@ -214,11 +214,7 @@ async def succeed(session: AsyncConnection, caller: Caller, job_ids: Sequence[Jo
 
 async def still_open(session: AsyncConnection, caller: Caller, job_id: JobId) -> bool:
     """Return whether the job still wants doing, and lock it so that nobody cancels it before this commits."""
-    found = await session.execute(
-        text("select status from jobs where workspace_id = :workspace_id and id = :id for update"),
-        {"workspace_id": caller.workspace_id, "id": job_id},
-    )
-    return found.scalar_one_or_none() in OPEN_STATUSES
+    return bool(await lock_open(session, caller, [job_id]))
 
 
 async def report(session: AsyncConnection, caller: Caller, stages: Mapping[JobId, tuple[str, float]]) -> None:

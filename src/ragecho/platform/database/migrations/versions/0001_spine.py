@@ -3,9 +3,7 @@
 Revision ID: 0001
 """
 
-from pathlib import Path
-
-from alembic import op
+from ragecho.platform.database.migrations import sql_file
 
 revision = "0001"
 down_revision = None
@@ -19,13 +17,8 @@ FILES = ("0001_procrastinate", "0001_roles", "0001_tables", "0001_weights", "000
 
 def upgrade() -> None:
     """Create everything."""
-    connection = op.get_bind()
     for name in FILES:
-        sql = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
-        # The driver's own cursor without arguments: no parameter syntax is looked for in the text.
-        cursor = connection.connection.cursor()
-        cursor.execute(sql)
-        cursor.close()
+        sql_file.run(name)
 
 
 def downgrade() -> None:
