@@ -2,7 +2,8 @@
 loopback and are no models. Vectors are the fake embedder's, relevance the share of the question's words.
 
 Written after the public API references of OpenAI (/embeddings), Ollama (/api/embed), Cohere (/v2/embed, /v2/rerank), Voyage
-(/embeddings, /rerank) and Jina (/rerank). The model's name chooses how a shim misbehaves.
+(/embeddings, /rerank), Jina (/rerank; vLLM and llama.cpp speak it, the latter with logits) and Text Embeddings Inference
+(/rerank, which names no model). The model's name chooses how a shim misbehaves; for the last, the question does.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any
 from ragecho.engines.fakes import FakeEmbedder
 
 DIMENSIONS = 64
+TEI_BATCH = 32
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Shim:
     calls: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    may_end: threading.Event = field(default_factory=threading.Event)
 
 
 def vectors_of(texts: list[str]) -> list[list[float]]:
@@ -39,12 +42,22 @@ def relevance(question: str, text: str) -> float:
     return len(words & set(text.lower().strip(".").split())) / max(1, len(words))
 
 
-def answer_of(path: str, body: dict[str, Any]) -> dict[str, Any]:
+def answer_of(path: str, body: dict[str, Any]) -> Any:
     if path.endswith("/rerank"):
+        if path.startswith("/tei"):
+            found = [{"index": i, "score": relevance(body["query"], text)} for i, text in enumerate(body["texts"])]
+            return sorted(found, key=lambda entry: -entry["score"])
         scored = [
             {"index": index, "relevance_score": relevance(body["query"], text)}
             for index, text in enumerate(body["documents"])
         ]
+        if body["model"] == "logits":
+            for entry in scored:
+                entry["relevance_score"] = 20 * entry["relevance_score"] - 15
+        if body["model"] == "nan":
+            scored[0]["relevance_score"] = float("nan")
+        if body["model"] == "one-short":
+            scored.pop()
         scored.sort(key=lambda entry: -entry["relevance_score"])
         return {"data" if path.startswith("/voyage") else "results": scored}
     texts = body.get("texts") or body["input"]
@@ -83,13 +96,19 @@ def provider_shim() -> Iterator[Shim]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            model = body.get("model", "tei")
             with lock:
-                shim.calls[body["model"]] += 1
-                number = shim.calls[body["model"]]
+                shim.calls[model] += 1
+                number = shim.calls[model]
                 shim.bodies.append(body)
                 shim.keys.append(self.headers.get("Authorization"))
-            status, answer, headers = refusal_of(body["model"], number) or (200, answer_of(self.path, body), {})
-            content = b"<html>" if body["model"] == "no-json" else json.dumps(answer).encode()
+            if model == "hang":
+                shim.may_end.wait()
+            refused = refusal_of(model, number)
+            if self.path.startswith("/tei") and len(body["texts"]) > TEI_BATCH:
+                refused = 422, {"error": "batch size > maximum allowed batch size", "error_type": "Validation"}, {}
+            status, answer, headers = refused or (200, answer_of(self.path, body), {})
+            content = b"<html>" if model == "no-json" else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)
@@ -106,6 +125,7 @@ def provider_shim() -> Iterator[Shim]:
     try:
         yield shim
     finally:
+        shim.may_end.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -7,17 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
 
 from ragecho.engines.fakes import FakeEmbedder
+from ragecho.engines.generation.breaker import CircuitBreaker
 from ragecho.engines.generation.scripted import ScriptedGenerator
 from ragecho.engines.providers.build import build_embedder, build_reranker, space_model
 from ragecho.engines.providers.embedders import EMBEDDING_PROVIDERS, ProviderEmbedder, ProviderModel
 from ragecho.engines.providers.http import Endpoint, ProviderClient
 from ragecho.engines.providers.rerankers import RERANKING_PROVIDERS, ListwiseReranker, ProviderReranker
 from ragecho.kernel.errors import ConfigurationError, EchoError, GenerationFailed, InvalidInput, Unavailable
+from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
+from ragecho.kernel.passages import Passage
+from ragecho.library.rerank import RerankPolicy, rerank
+from ragecho.library.search import Found
 
 pytestmark = pytest.mark.anyio
 QUESTION = "How many vacation days do employees get?"
@@ -48,6 +54,23 @@ def anyio_backend() -> str:
 def shim() -> Iterator[Any]:
     with shims.provider_shim() as running:
         yield running
+
+
+def passage_of(number: int, text: str) -> Passage:
+    return Passage(
+        chunk_id=ChunkId(UUID(int=number)),
+        document_id=DocumentId(UUID(int=number)),
+        version_id=VersionId(UUID(int=number)),
+        filename="f",
+        title=None,
+        heading_path=(),
+        page=None,
+        start=0,
+        end=len(text),
+        text=text,
+        content_sha256="",
+        score=1 / (1 + number),
+    )
 
 
 def client(shim: Any, provider: str, *, retries: int = 3, **options: int) -> ProviderClient:
@@ -169,6 +192,115 @@ async def test_each_reranking_interface_scores_the_answering_passage_highest(shi
     await made.aclose()
 
 
+@pytest.mark.parametrize(
+    ("provider", "sent"),
+    [
+        ("cohere", {"model": "m", "query": QUESTION, "documents": [*TEXTS[:2], "."], "top_n": 3}),
+        ("voyage", {"model": "m", "query": QUESTION, "documents": [*TEXTS[:2], "."], "truncation": True}),
+        (
+            "jina",
+            {"model": "m", "query": QUESTION, "documents": [*TEXTS[:2], "."], "top_n": 3, "return_documents": False},
+        ),
+        ("tei", {"query": QUESTION, "texts": [*TEXTS[:2], "."], "raw_scores": False, "truncate": True}),
+    ],
+)
+async def test_each_reranking_interface_is_sent_its_documented_form(
+    shim: Any, provider: str, sent: dict[str, Any]
+) -> None:
+    made = ProviderReranker(provider, "m", client(shim, provider))
+    shim.bodies.clear()
+    await made.score(QUESTION, TEXTS)
+    assert shim.bodies == [sent]
+    assert shim.keys[-1] == "Bearer secret-key"
+    await made.aclose()
+
+
+async def test_a_server_that_takes_few_texts_at_once_is_asked_in_parts(shim: Any) -> None:
+    made = ProviderReranker("tei", "m", client(shim, "tei"))
+    scores = await made.score(QUESTION, [*[TEXTS[0]] * 70, TEXTS[1]])
+    assert len(scores) == 71
+    assert scores.index(max(scores)) == 70
+    await made.aclose()
+
+
+async def test_a_server_that_gives_logits_keeps_its_order_between_0_and_1(shim: Any) -> None:
+    made = ProviderReranker("rerank-compatible", "logits", client(shim, "rerank-compatible"))
+    scores = await made.score(QUESTION, TEXTS)
+    assert 0 < min(scores) <= scores[0] < scores[1] < 1
+    await made.aclose()
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "calls"),
+    [
+        ("flaky", None, 3),
+        ("limited", None, 2),
+        ("down", Unavailable, 4),
+        ("quota", Unavailable, 1),
+        ("bad-key", ConfigurationError, 1),
+        ("refused", InvalidInput, 1),
+        ("no-json", Unavailable, 1),
+        ("one-short", Unavailable, 1),
+        ("nan", Unavailable, 1),
+    ],
+)
+async def test_failures_of_reranking_are_told_apart_and_say_neither_key_nor_text(
+    shim: Any, model: str, error: type[EchoError] | None, calls: int
+) -> None:
+    shim.calls.clear()
+    made = ProviderReranker("cohere", model, client(shim, "cohere"))
+    if error is None:
+        assert len(await made.score(QUESTION, TEXTS)) == 3
+    else:
+        with pytest.raises(error) as caught:
+            await made.score(QUESTION, ["the secret text", "another"])
+        assert "secret" not in caught.value.message
+    assert shim.calls[model] == calls
+    await made.aclose()
+
+
+async def test_a_provider_that_keeps_failing_is_left_alone_for_a_while_and_then_tried_once(shim: Any) -> None:
+    now = 0.0
+    breaker = CircuitBreaker(failures_to_open=3, open_seconds=30, clock=lambda: now)
+    made = ProviderReranker("jina", "down", client(shim, "jina", retries=0), breaker=breaker)
+    shim.calls.clear()
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            await made.score(QUESTION, TEXTS)
+    assert shim.calls["down"] == 3
+    now = 31.0
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await made.score(QUESTION, TEXTS)
+    assert shim.calls["down"] == 4
+    await made.aclose()
+
+
+async def test_a_refused_text_says_nothing_of_the_provider(shim: Any) -> None:
+    made = ProviderReranker("jina", "refused", client(shim, "jina"), breaker=CircuitBreaker(failures_to_open=1))
+    shim.calls.clear()
+    for _ in range(3):
+        with pytest.raises(InvalidInput):
+            await made.score(QUESTION, TEXTS)
+    assert shim.calls["refused"] == 3
+    await made.aclose()
+
+
+async def test_a_search_whose_provider_hangs_or_fails_keeps_its_order(shim: Any) -> None:
+    passages = [passage_of(number, text) for number, text in enumerate(TEXTS)]
+    found = Found(passages, {"total": 1.0})
+    for model, warning in (("hang", "rerank_timeout"), ("down", "rerank_failed"), ("bad-key", "rerank_failed")):
+        made = ProviderReranker("cohere", model, client(shim, "cohere", retries=0))
+        policy = RerankPolicy(100 if model == "hang" else 20_000, depth=50, at_once=50, weight=None)
+        done = await rerank(made, QUESTION, found, policy)
+        assert (done.passages, done.judged, done.warning) == (passages, 0, warning)
+        await made.aclose()
+    working = ProviderReranker("cohere", "m", client(shim, "cohere"))
+    done = await rerank(working, QUESTION, found, RerankPolicy(20_000, depth=50, at_once=50, weight=None))
+    assert (done.passages[0].text, done.judged, done.warning) == (TEXTS[1], 3, None)
+    await working.aclose()
+
+
 async def test_a_language_model_puts_the_list_in_order() -> None:
     made = ListwiseReranker(ScriptedGenerator("fake:model", ["Sure: [", "2, 3, 2, 99]"]))
     assert await made.score(QUESTION, TEXTS) == [0.0, 1.0, pytest.approx(2 / 3)]
@@ -219,6 +351,12 @@ def test_a_wrong_embedder_names_the_setting(
 
 def test_a_wrong_reranker_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, said in (("somebody:x", "known: cohere"), ("voyage:rerank-2", "VOYAGE_API_KEY"), ("llm", "GENERATOR")):
+    for name, said in (
+        ("somebody:x", "known: cohere"),
+        ("voyage:rerank-2", "VOYAGE_API_KEY"),
+        ("llm", "GENERATOR"),
+        ("tei:bge", "RERANKER_BASE_URL"),
+        ("rerank-compatible:bge", "RERANKER_BASE_URL"),
+    ):
         with pytest.raises(ConfigurationError, match=said):
             build_reranker(name, tmp_path, threads=1, generators=list)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from ragecho.kernel.errors import Unavailable
+from ragecho.kernel.errors import ConfigurationError, EchoError, GenerationFailed, InvalidInput, Unavailable
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
 from ragecho.kernel.passages import Passage
 from ragecho.library.rerank import RerankPolicy, policy_for, rerank
@@ -72,7 +72,9 @@ def order(passages: Sequence[Passage]) -> list[int]:
 
 
 async def test_a_judgement_moves_a_passage_by_its_weight_and_is_shown() -> None:
-    passages, timings = await rerank(Judge(), "q", found(0.5, 0.5, 0.99), LOCAL)
+    done = await rerank(Judge(), "q", found(0.5, 0.5, 0.99), LOCAL)
+    passages, timings = done.passages, done.timings_ms
+    assert (done.judged, done.warning) == (3, None)
     assert order(passages) == [2, 0, 1]
     assert passages[0].scores["rerank"] == 0.99
     assert passages[0].scores["fused"] == pytest.approx(0.88)
@@ -80,14 +82,14 @@ async def test_a_judgement_moves_a_passage_by_its_weight_and_is_shown() -> None:
 
 
 async def test_a_clear_lead_of_the_search_is_not_overturned() -> None:
-    passages, _ = await rerank(Judge(), "q", found(0.2, 0.9, step=0.5), LOCAL)
+    passages = (await rerank(Judge(), "q", found(0.2, 0.9, step=0.5), LOCAL)).passages
     assert order(passages) == [0, 1]
 
 
 async def test_what_was_not_read_in_time_keeps_its_order_behind_what_was() -> None:
     judge = Judge(stops_at=3)
     policy = RerankPolicy(50, depth=20, at_once=2, weight=0.02)
-    passages, _ = await rerank(judge, "q", found(0.01, 0.001, 0.6, 0.5, 0.99, 0.9), policy)
+    passages = (await rerank(judge, "q", found(0.01, 0.001, 0.6, 0.5, 0.99, 0.9), policy)).passages
     assert len(judge.read) == 4
     assert order(passages) == [2, 3, 0, 1, 4, 5]
     assert [one.score for one in passages] == sorted((one.score for one in passages), reverse=True)
@@ -103,16 +105,69 @@ async def test_reading_ends_when_nothing_unread_could_come_among_the_first_ten()
 
 async def test_a_reranker_that_orders_alone_is_asked_once() -> None:
     judge = Judge()
-    passages, _ = await rerank(judge, "q", found(*[n / 30 for n in range(25)]), ALONE)
+    passages = (await rerank(judge, "q", found(*[n / 30 for n in range(25)]), ALONE)).passages
     assert judge.calls == 1
     assert order(passages) == [*range(19, -1, -1), 20, 21, 22, 23, 24]
 
 
 @pytest.mark.parametrize("policy", [LOCAL, ALONE])
-async def test_a_reranker_that_is_not_there_changes_nothing(policy: RerankPolicy) -> None:
+@pytest.mark.parametrize(
+    "error", [Unavailable("gone"), ConfigurationError("key"), InvalidInput("long"), GenerationFailed("no list")]
+)
+async def test_a_reranker_that_fails_changes_nothing_and_is_told_of(policy: RerankPolicy, error: EchoError) -> None:
     before = found(0.1, 0.9)
-    passages, _ = await rerank(Judge(stops_at=1, error=Unavailable("gone")), "q", before, policy)
-    assert passages == before.passages
+    after = await rerank(Judge(stops_at=1, error=error), "q", before, policy)
+    assert (after.passages, after.judged, after.warning) == (before.passages, 0, "rerank_failed")
+
+
+async def test_a_reranker_that_fails_halfway_changes_nothing_either() -> None:
+    before = found(0.1, 0.9, 0.2, 0.8)
+    after = await rerank(Judge(stops_at=2, error=Unavailable("gone")), "q", before, LOCAL)
+    assert (after.passages, after.judged, after.warning) == (before.passages, 0, "rerank_failed")
+
+
+async def test_a_reranker_that_hangs_is_left_when_the_budget_is_spent() -> None:
+    before = found(0.1, 0.9)
+    after = await rerank(Judge(stops_at=1), "q", before, RerankPolicy(20, depth=20, at_once=50, weight=None))
+    assert (after.passages, after.judged, after.warning) == (before.passages, 0, "rerank_timeout")
+
+
+class Ticking(Judge):
+    """Takes `seconds` of its own clock for each call, and never gives the loop a chance to interrupt it."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._seconds = seconds
+
+    def clock(self) -> float:
+        return self.now
+
+    async def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        self.now += self._seconds[min(self.calls, len(self._seconds) - 1)]
+        return await super().score(question, texts)
+
+
+async def test_what_could_not_end_within_the_budget_is_not_begun() -> None:
+    judge = Ticking(0.1)
+    policy = RerankPolicy(400 + 1 + 12, depth=20, at_once=2, weight=0.02)
+    done = await rerank(judge, "q", found(*[0.5] * 20), policy, clock=judge.clock)
+    assert (judge.calls, done.judged, done.warning) == (3, 6, None), "a fourth would end as the budget does"
+    assert judge.now <= 0.4
+
+
+async def test_when_the_machine_grows_busy_reading_ends_sooner() -> None:
+    judge = Ticking(0.05, 0.2)
+    policy = RerankPolicy(400 + 1 + 12, depth=20, at_once=2, weight=0.02)
+    await rerank(judge, "q", found(*[0.5] * 20), policy, clock=judge.clock)
+    assert (judge.calls, judge.now) == (2, 0.25)
+
+
+async def test_a_search_that_took_the_whole_budget_is_not_reranked() -> None:
+    judge, before = Judge(), found(0.1, 0.9)
+    late = Found(before.passages, {"total": 500.0})
+    done = await rerank(judge, "q", late, RerankPolicy(400, depth=20, at_once=2, weight=0.02))
+    assert (judge.calls, done.passages, done.warning) == (0, before.passages, "rerank_timeout")
 
 
 async def test_of_a_long_passage_the_part_with_the_questions_words_is_read() -> None:
@@ -126,7 +181,7 @@ async def test_of_a_long_passage_the_part_with_the_questions_words_is_read() -> 
 
 
 async def test_no_passages_need_no_reranker() -> None:
-    assert (await rerank(Judge(), "q", Found([], {"total": 0.0}), LOCAL))[0] == []
+    assert (await rerank(Judge(), "q", Found([], {"total": 0.0}), LOCAL)).passages == []
 
 
 def test_a_provider_is_asked_at_once_and_a_local_model_in_a_cascade() -> None:

@@ -229,7 +229,7 @@ def build_search_router(search: PassageSearch, reranker: Reranker | None, authen
         policy = policy_for(reranker)
         candidates = max(body.k, policy.depth)
         found = await search.search(caller, query=body.query, k=candidates, mode=body.mode, wanted=wanted)
-        passages, timings = await rerank(reranker, body.query, found, policy)
-        return SearchOut.of(Found(passages[: body.k], timings))
+        done = await rerank(reranker, body.query, found, policy)
+        return SearchOut.of(Found(done.passages[: body.k], done.timings_ms))
 
     return router

@@ -5,14 +5,18 @@ question's words. It ends when the budget is spent or when nothing unread could 
 cross-encoder's judgement is added to the fused score, because it alone orders worse than the search (SciFact, 261
 questions, first ten: nDCG@10 .711 by the cross-encoder alone, .739 as found, .745 added; docs/how-to/evaluate.md). A
 provider's or a language model's judgement orders alone.
+
+The budget holds by construction, however busy the machine is: waiting ends when it is spent, and what would end later
+than that, going by the step before, is not begun. What a thread has begun it ends for nobody; that is a pair or two.
 """
 
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ragecho.kernel.errors import GenerationFailed, RateLimited, Unavailable
+from ragecho.kernel.errors import EchoError
 from ragecho.kernel.passages import Passage
 from ragecho.library import analysis
 from ragecho.library.search import Found
@@ -30,6 +34,9 @@ _STEP_CHARACTERS = 300
 _LOGIT_LIMIT = 10.0
 _MARGIN_MS = 12.0
 
+FAILED = "rerank_failed"
+TOO_LATE = "rerank_timeout"
+
 
 @dataclass(frozen=True, slots=True)
 class RerankPolicy:
@@ -41,52 +48,96 @@ class RerankPolicy:
     weight: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """Passages in their new order, and the search's timings with `rerank` added.
+
+    `judged` is how many the reranker read. `warning` says why it read none: `rerank_failed` or `rerank_timeout`.
+    """
+
+    passages: list[Passage]
+    timings_ms: dict[str, float]
+    judged: int
+    warning: str | None = None
+
+
 def policy_for(reranker: Reranker, settings: SearchSettings | None = None) -> RerankPolicy:
     """Return how the reranker is used: `provider:model` is asked once for all, a local model in a cascade."""
     found = settings or SearchSettings()
-    if ":" in reranker.model:
-        return RerankPolicy(found.rerank_remote_budget_ms, depth=50, at_once=50, weight=None)
+    if is_remote(reranker):
+        # A language model reads all in one prompt: more would be slow, and lost in the middle of it.
+        depth = 20 if reranker.model.startswith("llm:") else 50
+        return RerankPolicy(found.rerank_remote_budget_ms, depth=depth, at_once=depth, weight=None)
     return RerankPolicy(found.rerank_budget_ms, depth=20, at_once=2, weight=0.02)
 
 
-async def rerank(
-    reranker: Reranker, question: str, found: Found, policy: RerankPolicy | None = None
-) -> tuple[list[Passage], dict[str, float]]:
-    """Return the passages in their new order, and the timings with `rerank` added.
+def is_remote(reranker: Reranker) -> bool:
+    """Return whether a provider or a language model judges: it puts passages in order, and knows no probabilities."""
+    return ":" in reranker.model
 
-    What was not read keeps its order behind what was: it counts as judged like the worst of those. A reranker that is not
-    there for now changes nothing.
+
+async def rerank(
+    reranker: Reranker,
+    question: str,
+    found: Found,
+    policy: RerankPolicy | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Reranked:
+    """Return the passages in their new order.
+
+    What was not read keeps its order behind what was: it counts as judged like the worst of those. A reranker that fails,
+    or is not there for now, changes nothing but the `warning`.
     """
     policy = policy or policy_for(reranker)
-    started = time.perf_counter()
+    started = clock()
+    warning = None
     # The budget is the whole search's; ending what is being read takes some milliseconds, too.
     left_ms = max(0.0, policy.budget_ms - found.timings_ms["total"] - _MARGIN_MS)
     scores: dict[int, float] = {}
     with span("search.rerank", passages=min(policy.depth, len(found.passages))):
         try:
             async with asyncio.timeout(left_ms / 1e3):
-                await _read(reranker, question, found.passages[: policy.depth], policy, scores)
+                reading = _Reading(reranker, question, policy, clock, until=started + left_ms / 1e3)
+                await reading.read(found.passages[: policy.depth], scores)
         except TimeoutError:
             log.info("search.rerank_budget_spent", read=len(scores))
-        except (Unavailable, RateLimited, GenerationFailed) as error:
+            warning = None if scores else TOO_LATE
+        except EchoError as error:
+            # A key that was refused is as little reason to find nothing as a provider that is away.
             log.warning("search.rerank_failed", model=reranker.model, code=error.code)
+            scores.clear()
+            warning = FAILED
     worst = min(scores.values(), default=None)
     judged = [_judged(passage, scores.get(place), worst, policy) for place, passage in enumerate(found.passages)]
     order = sorted(range(len(judged)), key=lambda place: (-judged[place].score, place not in scores, place))
-    spent = (time.perf_counter() - started) * 1e3
+    spent = (clock() - started) * 1e3
     timings = {**found.timings_ms, "rerank": round(spent, 3), "total": round(found.timings_ms["total"] + spent, 3)}
-    return [judged[i] for i in order], timings
+    return Reranked([judged[i] for i in order], timings, len(scores), warning)
 
 
-async def _read(
-    reranker: Reranker, question: str, passages: list[Passage], policy: RerankPolicy, scores: dict[int, float]
-) -> None:
-    """Fill `scores` from the first passage on, until the order is settled."""
-    wanted = set(analysis.query_terms_of(question))
-    while (done := len(scores)) < len(passages) and not _is_settled(passages, scores, policy):
-        batch = passages[done : done + policy.at_once]
-        texts = [_window(wanted, passage.text) for passage in batch]
-        scores.update(enumerate(await reranker.score(question, texts), start=done))
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One question's passages being read, until the clock says `until`."""
+
+    reranker: Reranker
+    question: str
+    policy: RerankPolicy
+    clock: Callable[[], float]
+    until: float
+
+    async def read(self, passages: list[Passage], scores: dict[int, float]) -> None:
+        """Fill `scores` from the first passage on, until the order is settled. Raises `TimeoutError`."""
+        wanted = set(analysis.query_terms_of(self.question))
+        step_seconds = 0.0
+        while (done := len(scores)) < len(passages) and not _is_settled(passages, scores, self.policy):
+            begun = self.clock()
+            if begun + step_seconds >= self.until:
+                raise TimeoutError
+            batch = passages[done : done + self.policy.at_once]
+            texts = [_window(wanted, passage.text) for passage in batch]
+            scores.update(enumerate(await self.reranker.score(self.question, texts), start=done))
+            step_seconds = self.clock() - begun
 
 
 def _is_settled(passages: list[Passage], scores: dict[int, float], policy: RerankPolicy) -> bool:

@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     )
     reranker: str = Field(
         "ms-marco-MiniLM-L-12-v2",
-        description="Reranker that judges evidence: a name of `ragecho models ls`, `cohere:MODEL`, `jina:`, `voyage:`, "
-        "`llm` (the first model of GENERATOR), or `none`.",
+        description="Reranker: a name of `ragecho models ls`, which judges evidence as well; or what only puts passages in order: "
+        "`cohere:MODEL`, `jina:`, `voyage:`, `rerank-compatible:`, `tei:`, `llm` (the first model of GENERATOR); or `none`.",
     )
     model_threads: int = Field(0, ge=0, description="Threads for models in one process; 0 means all cores.")
     generator: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -26,3 +26,11 @@ class ProviderSettings(BaseSettings):
     voyage_base_url: str = Field("https://api.voyageai.com/v1", description="Address for `voyage:MODEL`.")
     jina_api_key: SecretStr | None = Field(None, description="Key for `jina:MODEL`.")
     jina_base_url: str = Field("https://api.jina.ai/v1", description="Address for `jina:MODEL`.")
+    reranker_base_url: str | None = Field(
+        None,
+        description="Address of a server of your own for RERANKER `rerank-compatible:MODEL` (vLLM, llama.cpp, Infinity: "
+        "e.g. http://127.0.0.1:8080/v1) or `tei:MODEL` (Text Embeddings Inference).",
+    )
+    reranker_api_key: SecretStr | None = Field(
+        None, description="Key for RERANKER_BASE_URL, where the server wants one."
+    )
