@@ -7,8 +7,8 @@ import typer
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import emit_json, note, short_time, show_fields
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import ApiKey as Key
@@ -33,11 +33,10 @@ def list_keys(
     """List the workspace's keys without their secrets."""
     with connect(server, api_key, workspace) as echo:
         page = echo.keys.list(mine=mine or None, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [
-        (
+    show_page(
+        page,
+        ("ID", "NAME", "PREFIX", "SCOPES", "EXPIRES", "USED", "REVOKED"),
+        lambda k: (
             k.id,
             k.name,
             k.prefix,
@@ -45,17 +44,12 @@ def list_keys(
             short_time(k.expires_at),
             short_time(k.last_used_at),
             short_time(k.revoked_at),
-        )
-        for k in page
-    ]
-    show_table(
-        ("ID", "NAME", "PREFIX", "SCOPES", "EXPIRES", "USED", "REVOKED"),
-        rows,
+        ),
+        as_json=as_json,
         empty="No keys.",
         flexible="NAME",
         optional=("PREFIX", "USED", "EXPIRES"),
     )
-    note_rest(page)
 
 
 @app.command("create")

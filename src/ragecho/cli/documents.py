@@ -15,10 +15,10 @@ from ragecho.cli.output import (
     printable,
     short_time,
     show_fields,
-    show_table,
     status_mark,
     stdout_is_terminal,
 )
+from ragecho.cli.paging import Limit, Offset, show_page
 from ragecho.kernel.caller import Access
 
 app = App(help="List, show and remove documents.")
@@ -31,10 +31,12 @@ def list_documents(
     *,
     status: Annotated[str | None, typer.Option(help="queued, processing, ready or failed.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", "-t", metavar="TAG", help="Only documents with it.")] = None,
-    q: Annotated[str | None, typer.Option("--q", metavar="WORDS", help="Words in the file name or title.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", "-q", metavar="WORDS", help="Words in the file name or title.")
+    ] = None,
     access: Annotated[Access | None, typer.Option(help="Only documents of this access.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")] = 50,
-    offset: Annotated[int, typer.Option(metavar="N", min=0, help="How many to leave out first.")] = 0,
+    limit: Limit = 50,
+    offset: Offset = 0,
     workspace: WorkspaceName = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -42,21 +44,25 @@ def list_documents(
 ) -> None:
     """List documents, newest first."""
     with connect(server, api_key, workspace) as echo:
-        page = echo.documents.list(status=status, tag=tag, q=q, access=access, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [
-        (d.id, status_mark(d.status), d.filename, d.pages, d.chunks, d.access, d.tags, short_time(d.created_at))
-        for d in page
-    ]
-    columns = ("ID", "STATUS", "FILE", "PAGES", "CHUNKS", "ACCESS", "TAGS", "CREATED")
-    show_table(
-        columns, rows, empty="No documents. Upload some with `ragecho ingest PATH…`.",
-        flexible="FILE", optional=("CHUNKS", "ACCESS", "TAGS", "CREATED", "PAGES"),
-    )  # fmt: skip
-    if page.total > offset + len(page):
-        note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
+        page = echo.documents.list(status=status, tag=tag, q=query, access=access, limit=limit, offset=offset)
+    show_page(
+        page,
+        ("ID", "STATUS", "FILE", "PAGES", "CHUNKS", "ACCESS", "TAGS", "CREATED"),
+        lambda d: (
+            d.id,
+            status_mark(d.status),
+            d.filename,
+            d.pages,
+            d.chunks,
+            d.access,
+            d.tags,
+            short_time(d.created_at),
+        ),
+        as_json=as_json,
+        empty="No documents. Upload some with `ragecho ingest PATH…`.",
+        flexible="FILE",
+        optional=("CHUNKS", "ACCESS", "TAGS", "CREATED", "PAGES"),
+    )
 
 
 @app.command("show")
@@ -101,6 +107,8 @@ def show_document(
 def list_versions(
     document_id: Id,
     *,
+    limit: Limit = 50,
+    offset: Offset = 0,
     workspace: WorkspaceName = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -108,15 +116,21 @@ def list_versions(
 ) -> None:
     """List the versions of a document, newest first."""
     with connect(server, api_key, workspace) as echo:
-        page = echo.documents.versions(document_id)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [
-        (v.number, "current" if v.is_current else "", v.filename, human_size(v.size_bytes), short_time(v.created_at))
-        for v in page
-    ]
-    show_table(("VERSION", "STATE", "FILE", "SIZE", "UPLOADED"), rows, empty="No versions.", flexible="FILE")
+        page = echo.documents.versions(document_id, limit=limit, offset=offset)
+    show_page(
+        page,
+        ("VERSION", "STATE", "FILE", "SIZE", "UPLOADED"),
+        lambda v: (
+            v.number,
+            "current" if v.is_current else "",
+            v.filename,
+            human_size(v.size_bytes),
+            short_time(v.created_at),
+        ),
+        as_json=as_json,
+        empty="No versions.",
+        flexible="FILE",
+    )
 
 
 @app.command("rm")

@@ -8,8 +8,8 @@ from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server
 from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import emit_json, note, short_time, show_fields
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import Group
@@ -33,14 +33,15 @@ def list_groups(
     """List the organisation's groups."""
     with connect(server, api_key, None) as echo:
         page = echo.groups.list(q=query, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(g.id, g.name, g.members, g.description) for g in page]
-    show_table(
-        ("ID", "NAME", "MEMBERS", "DESCRIPTION"), rows, empty="No groups.", flexible="NAME", optional=("DESCRIPTION",)
+    show_page(
+        page,
+        ("ID", "NAME", "MEMBERS", "DESCRIPTION"),
+        lambda g: (g.id, g.name, g.members, g.description),
+        as_json=as_json,
+        empty="No groups.",
+        flexible="NAME",
+        optional=("DESCRIPTION",),
     )
-    note_rest(page)
 
 
 @app.command("create")
@@ -95,12 +96,15 @@ def list_members(
     """List a group's people."""
     with connect(server, api_key, None) as echo:
         page = echo.groups.members(group, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(m.user_id, m.email, m.name, short_time(m.created_at)) for m in page]
-    show_table(("ID", "EMAIL", "NAME", "SINCE"), rows, empty="Nobody.", flexible="EMAIL", optional=("SINCE", "NAME"))
-    note_rest(page)
+    show_page(
+        page,
+        ("ID", "EMAIL", "NAME", "SINCE"),
+        lambda m: (m.user_id, m.email, m.name, short_time(m.created_at)),
+        as_json=as_json,
+        empty="Nobody.",
+        flexible="EMAIL",
+        optional=("SINCE", "NAME"),
+    )
 
 
 @app.command("add")

@@ -8,8 +8,8 @@ from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server
 from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import emit_json, note, short_time, show_fields
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import Invitation
@@ -35,18 +35,15 @@ def list_invitations(
     """List the organisation's invitations."""
     with connect(server, api_key, None) as echo:
         page = echo.invitations.list(q=query, status=status, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(i.id, i.email, i.role, i.status, short_time(i.expires_at)) for i in page]
-    show_table(
+    show_page(
+        page,
         ("ID", "EMAIL", "ROLE", "STATUS", "EXPIRES"),
-        rows,
+        lambda i: (i.id, i.email, i.role, i.status, short_time(i.expires_at)),
+        as_json=as_json,
         empty="No invitations.",
         flexible="EMAIL",
         optional=("EXPIRES", "ROLE"),
     )
-    note_rest(page)
 
 
 @app.command("create")

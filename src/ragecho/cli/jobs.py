@@ -7,7 +7,8 @@ import typer
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table, status_mark
+from ragecho.cli.output import emit_json, note, short_time, show_fields, status_mark
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import Job
@@ -24,8 +25,8 @@ def list_jobs(
         str | None, typer.Option(help="queued, running, succeeded, failed, cancelled or dead (given up).")
     ] = None,
     batch: Annotated[str | None, typer.Option(metavar="ID", help="The jobs of one upload.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")] = 50,
-    offset: Annotated[int, typer.Option(metavar="N", min=0, help="How many to leave out first.")] = 0,
+    limit: Limit = 50,
+    offset: Offset = 0,
     workspace: WorkspaceName = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -37,19 +38,15 @@ def list_jobs(
             page = echo.jobs.dead(limit=limit, offset=offset)
         else:
             page = echo.jobs.list(status=status, batch=batch, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(j.id, status_mark(j.status), j.kind, j.attempts, j.error, short_time(j.created_at)) for j in page]
-    show_table(
+    show_page(
+        page,
         ("ID", "STATUS", "KIND", "ATTEMPTS", "ERROR", "CREATED"),
-        rows,
+        lambda j: (j.id, status_mark(j.status), j.kind, j.attempts, j.error, short_time(j.created_at)),
+        as_json=as_json,
         empty="No jobs.",
         flexible="ERROR",
         optional=("KIND", "ATTEMPTS", "CREATED"),
     )
-    if page.total > offset + len(page):
-        note(f"{len(page)} of {page.total} shown; see --limit and --offset.")
 
 
 @app.command("show")

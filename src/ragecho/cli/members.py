@@ -7,8 +7,8 @@ import typer
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import emit_json, note, short_time, show_fields
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import Member
@@ -34,18 +34,15 @@ def list_members(
     """List the organisation's people."""
     with connect(server, api_key, None) as echo:
         page = echo.members.list(q=query, role=role, suspended=suspended, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(m.user_id, m.email, m.name, m.role, _state(m), short_time(m.created_at)) for m in page]
-    show_table(
+    show_page(
+        page,
         ("ID", "EMAIL", "NAME", "ROLE", "STATE", "SINCE"),
-        rows,
+        lambda m: (m.user_id, m.email, m.name, m.role, _state(m), short_time(m.created_at)),
+        as_json=as_json,
         empty="Nobody.",
         flexible="EMAIL",
         optional=("SINCE", "NAME", "STATE"),
     )
-    note_rest(page)
 
 
 @app.command("show")

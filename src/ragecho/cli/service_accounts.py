@@ -7,8 +7,8 @@ import typer
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import emit_json, note, show_fields
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import ServiceAccount
@@ -37,21 +37,21 @@ def list_accounts(
     """List service accounts."""
     with connect(server, api_key, None) as echo:
         page = echo.service_accounts.list(q=query, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [
-        (a.id, a.name, a.workspace_id or "all", a.workspace_role or a.organization_role, "no" if a.disabled else "yes")
-        for a in page
-    ]
-    show_table(
+    show_page(
+        page,
         ("ID", "NAME", "WORKSPACE", "ROLE", "ACTIVE"),
-        rows,
+        lambda a: (
+            a.id,
+            a.name,
+            a.workspace_id or "all",
+            a.workspace_role or a.organization_role,
+            "no" if a.disabled else "yes",
+        ),
+        as_json=as_json,
         empty="No service accounts.",
         flexible="NAME",
         optional=("WORKSPACE", "ACTIVE"),
     )
-    note_rest(page)
 
 
 @app.command("create")

@@ -8,10 +8,10 @@ import typer
 
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
-from ragecho.cli.errors import CliError
+from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
 from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.paging import Limit, Offset, show_page
 from ragecho.kernel.caller import Access
 
 if TYPE_CHECKING:
@@ -71,18 +71,15 @@ def list_sources(
     """List sources, newest first."""
     with connect(server, api_key, workspace) as echo:
         page = echo.sources.list(limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(s.id, s.kind, s.name, s.documents, _state(s), short_time(s.next_run_at)) for s in page]
-    show_table(
+    show_page(
+        page,
         ("ID", "KIND", "NAME", "DOCUMENTS", "STATE", "NEXT RUN"),
-        rows,
+        lambda s: (s.id, s.kind, s.name, s.documents, _state(s), short_time(s.next_run_at)),
+        as_json=as_json,
         empty="No sources. Set one up with `ragecho sources add`.",
         flexible="NAME",
         optional=("NEXT RUN",),
     )
-    note_rest(page)
 
 
 @app.command("show")
@@ -154,7 +151,7 @@ def _target_field(kind: str) -> str:
 def _setting(option: str) -> tuple[str, Any]:
     name, found, value = option.partition("=")
     if not found or not name:
-        raise CliError(f"--set takes NAME=VALUE, not '{option}'.")
+        raise BadUse(f"--set takes NAME=VALUE, not '{option}'.")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragecho.cli.acts import Actor, RequestId, Since, Until, show_acts
 from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server
 from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
-from ragecho.cli.output import counted, emit_json, note, short_time, show_fields, show_table, status_mark
-from ragecho.cli.paging import Limit, Offset, note_rest
+from ragecho.cli.output import counted, emit_json, note, short_time, show_fields, status_mark
+from ragecho.cli.paging import Limit, Offset, show_page
 
 if TYPE_CHECKING:
     from ragecho_sdk import BulkResult, Echo, Workspace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 app = App(help="List, create, change, archive and restore workspaces.")
 
 Name = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Id or slug.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="WORKSPACE…", help="Ids or slugs.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="WORKSPACE", help="Ids or slugs.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the audit log.")]
 Status = Annotated[str | None, typer.Option(help="active or archived.")]
 Query = Annotated[str | None, typer.Option("--query", "-q", help="Text in slug, name or description.")]
@@ -41,18 +42,15 @@ def list_workspaces(
     """List the workspaces that the key may see."""
     with connect(server, api_key, None) as echo:
         page = echo.workspaces.list(q=query, status=status, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(w.id, w.slug, w.name, status_mark(w.status or "active"), short_time(w.created_at)) for w in page]
-    show_table(
+    show_page(
+        page,
         ("ID", "SLUG", "NAME", "STATUS", "CREATED"),
-        rows,
+        lambda w: (w.id, w.slug, w.name, status_mark(w.status or "active"), short_time(w.created_at)),
+        as_json=as_json,
         empty="No workspaces.",
         flexible="NAME",
         optional=("CREATED", "STATUS"),
     )
-    note_rest(page)
 
 
 @app.command("show")
@@ -157,12 +155,15 @@ def list_members(
     """List who may enter a workspace."""
     with connect(server, api_key, None) as echo:
         page = echo.workspaces.members(workspace, q=query, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(m.user_id, m.email, m.name, m.role, "organisation" if m.inherited else "workspace") for m in page]
-    show_table(("ID", "EMAIL", "NAME", "ROLE", "BY"), rows, empty="Nobody.", flexible="EMAIL", optional=("NAME", "BY"))
-    note_rest(page)
+    show_page(
+        page,
+        ("ID", "EMAIL", "NAME", "ROLE", "BY"),
+        lambda m: (m.user_id, m.email, m.name, m.role, "organisation" if m.inherited else "workspace"),
+        as_json=as_json,
+        empty="Nobody.",
+        flexible="EMAIL",
+        optional=("NAME", "BY"),
+    )
 
 
 @app.command("set-member")
@@ -203,10 +204,10 @@ def show_log(
     *,
     workspace: Annotated[str | None, typer.Option("--workspace", "-w", help="Only of this one, by id or slug.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this one (workspace.archived) or kind (workspace).")] = None,
-    request_id: Annotated[str | None, typer.Option(help="Only of this request.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only by this person, key or program.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="RFC 3339, included.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="RFC 3339, not included.")] = None,
+    request_id: RequestId = None,
+    actor: Actor = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 50,
     offset: Offset = 0,
     server: Server = None,
@@ -217,18 +218,7 @@ def show_log(
     filters = {"workspace": workspace, "action": action, "request_id": request_id, "actor": actor, "from": since}
     with connect(server, api_key, None) as echo:
         page = echo.workspaces.audit_log(**filters, to=until, limit=limit, offset=offset)
-    if as_json:
-        emit_json(page.raw)
-        return
-    rows = [(short_time(e.at), e.action, e.target_id, e.actor_email or e.actor_id, e.reason) for e in page]
-    show_table(
-        ("TIME", "ACTION", "TARGET", "BY", "REASON"),
-        rows,
-        empty="Nothing yet.",
-        flexible="REASON",
-        optional=("TARGET",),
-    )
-    note_rest(page)
+    show_acts(page, as_json)
 
 
 def _set_status(
