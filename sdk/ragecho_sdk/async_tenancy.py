@@ -153,7 +153,11 @@ class AsyncOrganizations(Resource):
 
     async def rename(self, organization_id: str, name: str) -> Organization:
         """Rename the organisation that the caller acts in."""
-        return await self._echo.send(calls.rename_organization(organization_id, name))
+        return await self._echo.send(calls.update_organization(organization_id, name=name))
+
+    async def require_second_factor(self, organization_id: str, *, is_required: bool) -> Organization:
+        """Decide whether members of the organisation sign in with a second factor, from their next sign-in on."""
+        return await self._echo.send(calls.update_organization(organization_id, require_second_factor=is_required))
 
 
 class AsyncMembers(Resource):

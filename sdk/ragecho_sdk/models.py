@@ -331,6 +331,7 @@ class Organization(Model):
     role: str | None = None
     is_suspended: bool = False
     created_at: str | None = None
+    require_second_factor: bool = False
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,9 @@ def create_organization(name: str) -> Call[Organization]:
     return post(f"{API}/organizations", Organization.read, name=name)
 
 
-def rename_organization(organization_id: str, name: str) -> Call[Organization]:
+def update_organization(organization_id: str, **changes: Any) -> Call[Organization]:
     """Rename the organisation."""
-    return _patch(f"{API}/organizations/{segment(organization_id)}", Organization.read, name=name)
+    return _patch(f"{API}/organizations/{segment(organization_id)}", Organization.read, **changes)
 
 
 def list_members(**options: Any) -> Call[Page[Member]]:

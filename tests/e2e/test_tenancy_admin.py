@@ -178,7 +178,12 @@ def test_the_command_line_administers_the_same(cli: Any, server: Server, admin_k
     with server.client(rotated["key"]) as robot:
         assert cli("service-accounts", "change", account["id"], "--disable")["disabled"] is True
         assert robot.get("/api/v1/documents").status_code == 401
-    assert cli("organizations", "ls")["items"][0]["name"]
+    organization = cli("organizations", "ls")["items"][0]
+    assert organization["name"]
+    for need, is_required in (("required", True), ("optional", False)):
+        changed = cli("organizations", "set-second-factor", organization["id"], need)
+        assert changed["require_second_factor"] is is_required
+    assert cli("organizations", "ls")["items"][0] == organization
     actions = {line["action"] for line in cli("organizations", "log", "--limit", "200")["items"]}
     assert {"group.created", "invitation.created", "service_account.changed", "api_key.rotated"} <= actions
 
