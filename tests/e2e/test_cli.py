@@ -71,6 +71,22 @@ def test_a_folder_is_ingested_without_its_hidden_files(ingested):
     assert all(report["chunks"] >= 1 for report in ingested.values())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("documents", "ls", "--status", "lost"), "ragecho: status: Input should be 'queued', 'processing', 'ready' or 'failed'"),
+        (("documents", "ls", "--limit", "201"), "ragecho: Invalid value for '--limit'"),
+        (("documents", "show", "17"), "ragecho: document_id: Input should be a valid UUID"),
+        (("search", ""), "ragecho: query: String should have at least 1 character"),
+        (("sources", "add", "url", "https://example.com/", "--set", "depth"), "ragecho: --set takes NAME=VALUE"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_right_is_bad_use_in_one_line(cli, arguments, line):
+    said = cli(*arguments, code=2).stderr
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
 def test_the_same_files_again_are_duplicates(cli, folder, ingested):
     lines = cli("ingest", str(folder)).stdout.splitlines()
     assert sum(line.startswith("= duplicate") for line in lines) == 2

@@ -79,6 +79,8 @@ def _explain_refusal(error: "EchoAPIError") -> str:
         )
     if error.status == HTTPStatus.FORBIDDEN:
         return f"{error.detail} Keys are made with `ragecho admin api-key create --scopes …`."
+    if error.code == "validation_error":
+        return error.detail.removeprefix("query.").removeprefix("path.").removeprefix("body.")
     if error.status == HTTPStatus.TOO_MANY_REQUESTS and error.retry_after_seconds is not None:
         return f"{error.detail} Try again in {error.retry_after_seconds:.0f} seconds."
     is_theirs = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR

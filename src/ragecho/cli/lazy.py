@@ -17,6 +17,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _HEADING = re.compile(r"^(\S[^:\n]*:)(?=$| )", re.MULTILINE)
+# What Typer writes for a Python type that has no name of its own here, and what a person reads.
+_TYPE = re.compile(r"<(?:list\[)?(\w+)(?: range)?\]?>")
+_TYPE_NAMES = {"str": "TEXT", "Path": "PATH"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,32 @@ def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if record is not None:
-            default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            panels[getattr(parameter, "rich_help_panel", None) or default].append(record)
+            is_argument = parameter.param_type_name == "argument"
+            default = "Arguments" if is_argument else "Options"
+            name = _argument_name(record[0]) if is_argument else _TYPE.sub(_type_name, record[0])
+            panels[getattr(parameter, "rich_help_panel", None) or default].append((name, record[1]))
     for name in sorted(panels, key=lambda name: (name != "Arguments", name != "Options")):
         with formatter.section(name):
             formatter.write_dl(panels[name])
 
 
+def _type_name(found: re.Match[str]) -> str:
+    return _TYPE_NAMES.get(found[1], "N")
+
+
+def _argument_name(text: str) -> str:
+    name, _, kind = text.partition(" ")
+    return f"{name.upper()} {_TYPE.sub('', kind)}".rstrip()
+
+
 class Command(TyperCommand):
     """A command whose help groups its options."""
+
+    @override
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [
+            piece.upper().translate({ord("{"): None, ord("}"): None}) for piece in super().collect_usage_pieces(ctx)
+        ]
 
     @override
     def format_options(self, ctx: Any, formatter: Any) -> None:

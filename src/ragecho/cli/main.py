@@ -7,12 +7,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ragecho.cli.errors import CliError
+from ragecho.cli.errors import BadUse, CliError
 from ragecho.cli.lazy import App, Entry, LazyGroup
 
 # Official builds of ONNX Runtime report to their maker unless this is set before they load. Echo reports to nobody, and
 # what a command starts (the server, its workers) inherits this.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# What was given cannot be right, as the server or the library says.
+_BAD_USE = frozenset({"invalid_input", "validation_error"})
 
 ASKING, ORGANIZING, RUNNING, OPERATING = "Ask and ingest", "Organise", "Run", "Operate"
 
@@ -42,7 +45,7 @@ ENTRIES = (
     Entry(
         "organizations",
         "ragecho.cli.organizations",
-        "List and rename organisations, and show the audit log.",
+        "List and change organisations, and show the audit log.",
         ORGANIZING,
     ),
     Entry("serve", "ragecho.cli.serve", "Run everything in one process tree.", RUNNING),
@@ -129,7 +132,9 @@ def _line(error: Exception) -> tuple[int, str]:
         return error.exit_code, _usage(error)
     if isinstance(error, CliError):
         return error.exit_code, str(error)
-    return 1, error.message if isinstance(error, EchoError) else _foreign_line(error)
+    # Both our own errors and those of a server's answer have a code.
+    exit_code = BadUse.exit_code if getattr(error, "code", None) in _BAD_USE else 1
+    return exit_code, error.message if isinstance(error, EchoError) else _foreign_line(error)
 
 
 def _foreign_line(error: Exception) -> str:
