@@ -122,6 +122,10 @@ def add_model(
     dimensions: Annotated[
         int, typer.Option(min=0, max=4000, help="Keep the first N dimensions (Matryoshka models only); 0 keeps all.")
     ] = 0,
+    matryoshka: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=4000, help="Fewer dimensions that it was trained for as well; repeat for more."),
+    ] = None,
     language: Annotated[list[str] | None, typer.Option(help="Language it knows; repeat for more.")] = None,
     licence: Annotated[str, typer.Option(help="Its licence.")] = "unknown",
     as_json: AsJson = False,
@@ -148,6 +152,7 @@ def add_model(
         pooling=Pooling(pooling),
         query_prefix=query_prefix,
         passage_prefix=passage_prefix,
+        matryoshka=tuple(sorted(set(matryoshka or ()))),
     )
     with tempfile.TemporaryDirectory(prefix="ragecho-model-") as scratch:
         files = {ours: Path(theirs).expanduser() for ours, theirs in wanted.items()}

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from ragecho.kernel.passages import Usage
-from ragecho.ports.embedder import TokenCounter, Vectors
+from ragecho.kernel.passages import EmbeddingSpace, Usage
+from ragecho.ports.embedder import Embedder, TokenCounter, Vectors
 from ragecho.ports.generator import Delta, Message
 
 _TOKEN: Final = re.compile(r"\w+|[^\w\s]")
@@ -28,7 +28,7 @@ class FakeTokenCounter:
 
 
 class FakeEmbedder:
-    """Counts hashed words; texts that share words are near each other."""
+    """Counts hashed words; texts that share words are near each other. Also the embedder of every space."""
 
     model = "fake"
     revision = "1"
@@ -37,6 +37,11 @@ class FakeEmbedder:
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions
         self._tokens = FakeTokenCounter()
+
+    def of(self, space: EmbeddingSpace) -> Embedder:
+        """Return itself."""
+        del space
+        return self
 
     @property
     def tokens(self) -> TokenCounter:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from ragecho.kernel.caller import Access
 from ragecho.kernel.ids import ChunkId, DocumentId, GroupId, UserId, VersionId
+from ragecho.kernel.passages import EmbeddingSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +147,16 @@ class IndexedVersion:
     language: str | None = None
     authors: tuple[str, ...] = ()
     written_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSpaces:
+    """The space that a workspace's queries use, and the one that is to take its place and is written to as well."""
+
+    own: EmbeddingSpace
+    target: EmbeddingSpace | None = None
+
+    @property
+    def all(self) -> tuple[EmbeddingSpace, ...]:
+        """Both, the own one first."""
+        return (self.own,) if self.target is None else (self.own, self.target)

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ragecho.kernel.passages import EmbeddingSpace
+
 Vectors = NDArray[np.float32]
 
 
@@ -51,4 +53,12 @@ class Embedder(Protocol):
 
     async def embed_query(self, text: str) -> Vectors:
         """Return (dimensions,) float32, L2-normalised; the model's query prefix is added here."""
+        ...
+
+
+class Embedders(Protocol):
+    """Every embedder that this installation has, by the space whose vectors it makes."""
+
+    def of(self, space: EmbeddingSpace) -> Embedder:
+        """Return the embedder of a space; weights are loaded at first use. Raises `Unavailable` that names the fix."""
         ...

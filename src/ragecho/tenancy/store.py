@@ -95,7 +95,7 @@ async def require_second_factor(
 
 
 async def insert_space(session: AsyncConnection, space: Mapping[str, Any]) -> None:
-    """Create the embedding space unless it exists."""
+    """Create the embedding space unless it exists, and the graph that serves vectors of its length."""
     await session.execute(
         text(
             "insert into embedding_spaces (id, model, revision, dimensions, chunking)"
@@ -103,6 +103,7 @@ async def insert_space(session: AsyncConnection, space: Mapping[str, Any]) -> No
         ),
         space,
     )
+    await session.execute(text("select ragecho_make_graph(:dimensions)"), {"dimensions": space["dimensions"]})
 
 
 async def insert_workspace(

@@ -104,7 +104,10 @@ Source = HubSource | WheelSource | ConvertedSource | LocalSource
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model. `files[0]` are the weights; `max_tokens` includes special tokens."""
+    """One model. `files[0]` are the weights; `max_tokens` includes special tokens.
+
+    `matryoshka` are the smaller numbers of dimensions that its makers trained it for: its vectors may be cut to these.
+    """
 
     name: str
     role: Role
@@ -119,6 +122,7 @@ class ModelSpec:
     passage_prefix: str = ""
     weight_format: WeightFormat = WeightFormat.ONNX
     is_default: bool = False
+    matryoshka: tuple[int, ...] = ()
 
     @property
     def weights(self) -> ModelFile:

@@ -101,6 +101,10 @@ def _checked(spec: ModelSpec, model_dir: Path) -> ModelSpec:
     width = int(output.shape[-1])
     if spec.dimensions > width:
         raise ConfigurationError(f"{spec.name} has {width} dimensions, not {spec.dimensions}.")
+    if too_wide := [one for one in spec.matryoshka if one >= (spec.dimensions or width)]:
+        raise ConfigurationError(
+            f"{spec.name} has {spec.dimensions or width} dimensions; {max(too_wide)} are not fewer."
+        )
     return replace(spec, dimensions=spec.dimensions or width)
 
 
@@ -130,4 +134,5 @@ def _spec(entry: Mapping[str, Any]) -> ModelSpec:
         pooling=Pooling(entry["pooling"]),
         query_prefix=entry["query_prefix"],
         passage_prefix=entry["passage_prefix"],
+        matryoshka=tuple(entry.get("matryoshka", ())),
     )

@@ -1,7 +1,7 @@
 """The names in RAGECHO_EMBEDDER and RAGECHO_RERANKER to engines: from the catalogue, or `provider:model`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -9,8 +9,10 @@ from pydantic import SecretStr
 
 from ragecho.engines.models.catalogue import Role
 from ragecho.engines.models.local import known_model
+from ragecho.engines.models.store import model_folder
 from ragecho.engines.providers.settings import ProviderSettings
 from ragecho.kernel.errors import ConfigurationError
+from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.ports.embedder import Embedder
 from ragecho.ports.generator import Generator
 from ragecho.ports.reranker import Reranker
@@ -48,6 +50,15 @@ _PREFIXES: Final = {
     "mxbai-embed-large": ("Represent this sentence for searching relevant passages: ", ""),
 }
 _DEFAULT_MAX_TOKENS: Final = 512
+# Fewer dimensions that a provider gives on request, from the makers' pages.
+_MATRYOSHKA: Final = {
+    "text-embedding-3-small": (256, 512, 1024),
+    "text-embedding-3-large": (256, 512, 1024, 1536),
+    "embed-v4.0": (256, 512, 1024),
+    "voyage-3-large": (256, 512),
+    "voyage-3.5": (256, 512),
+    "voyage-3.5-lite": (256, 512),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +70,72 @@ class SpaceModel:
     dimensions: int
 
 
-def space_model(name: str, model_dir: Path) -> SpaceModel:
-    """Return what makes the space of an embedder; loads and asks nothing. Raises `ConfigurationError`."""
+def space_model(name: str, model_dir: Path, *, dimensions: int | None = None, is_configured: bool = True) -> SpaceModel:
+    """Return what makes the space of an embedder, shortened to `dimensions` where it was trained for that.
+
+    The settings of RAGECHO_EMBEDDER count where it `is_configured` there. Loads and asks nothing. Raises
+    `ConfigurationError`.
+    """
     if ":" not in name:
         spec = known_model(model_dir, name, Role.EMBEDDER)
-        return SpaceModel(spec.name, spec.revision, spec.dimensions)
-    model = _provider_model(name, ProviderSettings())
+        wanted = dimensions or spec.dimensions
+        _check_shortening(name, wanted, spec.dimensions, spec.matryoshka)
+        return SpaceModel(spec.name, spec.revision, wanted)
+    settings = ProviderSettings() if is_configured else _neutral(ProviderSettings())
+    model = _provider_model(name, settings, dimensions=dimensions)
+    whole, _ = _KNOWN.get(_plain(model.model), (0, 0))
+    if dimensions is not None and whole and dimensions != settings.embedder_dimensions:
+        _check_shortening(name, dimensions, whole, _MATRYOSHKA.get(_plain(model.model), ()))
     return SpaceModel(model.name, model.revision, model.dimensions)
+
+
+def _neutral(settings: ProviderSettings) -> ProviderSettings:
+    """Return the settings without what is said of the model in RAGECHO_EMBEDDER."""
+    said = ("embedder_dimensions", "embedder_max_tokens", "embedder_query_prefix", "embedder_passage_prefix")
+    return settings.model_copy(update={name: ProviderSettings.model_fields[name].default for name in said})
+
+
+def _check_shortening(name: str, wanted: int, whole: int, matryoshka: tuple[int, ...]) -> None:
+    if wanted == whole or wanted in matryoshka:
+        return
+    fewer = f" or {', '.join(map(str, matryoshka))}" if matryoshka else ""
+    raise ConfigurationError(f"{name} has {whole}{fewer} dimensions, not {wanted}.")
+
+
+def embedder_of_space(space: EmbeddingSpace, model_dir: Path, *, threads: int) -> Embedder:
+    """Return the embedder whose vectors a space holds; a local one with all of its dimensions, to be cut to the space's.
+
+    Weights are looked for, and loaded at first use. Raises `ConfigurationError` when they are not those that the space
+    was made with, are not here, or a provider is not configured.
+    """
+    if ":" in space.model:
+        return _provider_embedder(_provider_of_space(space), ProviderSettings())
+    from ragecho.engines.models.embedder import OnnxEmbedder
+
+    spec = known_model(model_dir, space.model, Role.EMBEDDER)
+    if spec.revision != space.revision:
+        raise ConfigurationError(
+            f"The weights of {spec.name} here (sha256 {spec.revision[:12]}…) are not the ones that it was used with"
+            f" ({space.revision[:12]}…)."
+        )
+    _check_shortening(spec.name, space.dimensions, spec.dimensions, spec.matryoshka)
+    folder = model_folder(model_dir, spec)
+    if not all((folder / file.name).is_file() for file in spec.files):
+        raise ConfigurationError(f"{spec.name} is not installed; fetch it with `ragecho models fetch {spec.name}`.")
+    return OnnxEmbedder(spec, model_dir, threads=threads)
+
+
+def _provider_of_space(space: EmbeddingSpace) -> "ProviderModel":
+    """Return the provider's model with the prefixes that the space was made with: the configured or the known ones, or none."""
+    configured = ProviderSettings()
+    for settings in (configured, _neutral(configured)):
+        model = _provider_model(space.model, settings, dimensions=space.dimensions)
+        for candidate in (model, replace(model, query_prefix="", passage_prefix="")):
+            if candidate.revision == space.revision:
+                return candidate
+    raise ConfigurationError(
+        "It was used with other prefixes than RAGECHO_EMBEDDER_QUERY_PREFIX and RAGECHO_EMBEDDER_PASSAGE_PREFIX name."
+    )
 
 
 def build_embedder(name: str, model_dir: Path, *, threads: int) -> Embedder:
@@ -74,11 +144,14 @@ def build_embedder(name: str, model_dir: Path, *, threads: int) -> Embedder:
         from ragecho.engines.models.embedder import OnnxEmbedder
 
         return OnnxEmbedder(known_model(model_dir, name, Role.EMBEDDER), model_dir, threads=threads)
+    settings = ProviderSettings()
+    return _provider_embedder(_provider_model(name, settings), settings)
+
+
+def _provider_embedder(model: "ProviderModel", settings: ProviderSettings) -> Embedder:
     from ragecho.engines.providers.embedders import ProviderEmbedder
     from ragecho.engines.providers.http import ProviderClient
 
-    settings = ProviderSettings()
-    model = _provider_model(name, settings)
     return ProviderEmbedder(
         model, ProviderClient(_endpoint(model.provider, settings, "EMBEDDER")), batch=settings.provider_batch
     )
@@ -108,21 +181,29 @@ def build_reranker(
         raise ConfigurationError(
             f"RAGECHO_RERANKER names no known provider; known: {', '.join(RERANKING_PROVIDERS)}, {LLM}."
         )
-    return ProviderReranker(provider, model, ProviderClient(_endpoint(provider, ProviderSettings(), "RERANKER")))
+    endpoint = _endpoint(provider, ProviderSettings(), "RERANKER")
+    # Somebody waits for the answer, and the order as found is one: no long row of retries.
+    return ProviderReranker(
+        provider, model, ProviderClient(replace(endpoint, max_retries=min(1, endpoint.max_retries)))
+    )
 
 
-def _provider_model(name: str, settings: ProviderSettings) -> "ProviderModel":
+def _plain(model: str) -> str:
+    return model.split(":", maxsplit=1)[0].rsplit("/", 1)[-1]  # without Ollama's tag and a maker's name
+
+
+def _provider_model(name: str, settings: ProviderSettings, *, dimensions: int | None = None) -> "ProviderModel":
     from ragecho.engines.providers.embedders import EMBEDDING_PROVIDERS, ProviderModel
 
     provider, _, model = name.partition(":")
     if provider not in EMBEDDING_PROVIDERS or not model:
         raise ConfigurationError(f"RAGECHO_EMBEDDER names no known provider; known: {', '.join(EMBEDDING_PROVIDERS)}.")
-    plain = model.split(":")[0].rsplit("/", 1)[-1]  # without Ollama's tag and a maker's name
-    dimensions, max_tokens = _KNOWN.get(plain, (0, _DEFAULT_MAX_TOKENS))
-    if not (settings.embedder_dimensions or dimensions):
+    plain = _plain(model)
+    whole, max_tokens = _KNOWN.get(plain, (0, _DEFAULT_MAX_TOKENS))
+    wanted = dimensions or settings.embedder_dimensions or whole
+    if not wanted:
         raise ConfigurationError("RAGECHO_EMBEDDER_DIMENSIONS is needed for a model that Echo does not know.")
     query_prefix, passage_prefix = _PREFIXES.get(plain, ("", "")) if provider not in ("cohere", "voyage") else ("", "")
-    wanted = settings.embedder_dimensions or dimensions
     return ProviderModel(
         provider=provider,
         model=model,
@@ -130,7 +211,7 @@ def _provider_model(name: str, settings: ProviderSettings) -> "ProviderModel":
         max_tokens=settings.embedder_max_tokens or max_tokens,
         query_prefix=settings.embedder_query_prefix or query_prefix,
         passage_prefix=settings.embedder_passage_prefix or passage_prefix,
-        sends_dimensions=bool(dimensions) and wanted != dimensions,
+        sends_dimensions=bool(whole) and wanted != whole,
     )
 
 
@@ -147,10 +228,13 @@ def _endpoint(provider: str, settings: ProviderSettings, setting: str) -> "Endpo
         "cohere": (settings.cohere_base_url, settings.cohere_api_key, "COHERE_API_KEY"),
         "voyage": (settings.voyage_base_url, settings.voyage_api_key, "VOYAGE_API_KEY"),
         "jina": (settings.jina_base_url, settings.jina_api_key, "JINA_API_KEY"),
+        "rerank-compatible": (settings.reranker_base_url, settings.reranker_api_key, None),
+        "tei": (settings.reranker_base_url, settings.reranker_api_key, None),
     }
     base_url, key, needed = places[provider]
     if not base_url:
-        raise ConfigurationError(f"RAGECHO_OPENAI_COMPATIBLE_BASE_URL is needed for {setting} `{provider}:MODEL`.")
+        address = "OPENAI_COMPATIBLE_BASE_URL" if provider == "openai-compatible" else "RERANKER_BASE_URL"
+        raise ConfigurationError(f"RAGECHO_{address} is needed for {setting} `{provider}:MODEL`.")
     if needed and (key is None or not key.get_secret_value()):
         raise ConfigurationError(f"RAGECHO_{needed} is needed for RAGECHO_{setting} `{provider}:MODEL`.")
     return Endpoint(
