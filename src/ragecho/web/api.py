@@ -47,6 +47,7 @@ def build_gateway_router(
         issuer = gateway.provider.issuer
         parts = urlsplit(issuer)
         return page(
+            request,
             "app.html",
             form_action=f"'self' {parts.scheme}://{parts.netloc}",
             session=session,
@@ -71,7 +72,7 @@ def build_gateway_router(
             begun = await gateway.begin(return_to, request.cookies.get(gateway.login_cookie_name))
         except ProviderAway as error:
             return _failed(
-                "The identity service does not answer at the moment. Please try again.", return_to, 503, error
+                request, "The identity service does not answer at the moment. Please try again.", return_to, 503, error
             )
         answer = RedirectResponse(begun.url, 303)
         _set_cookie(answer, gateway, gateway.login_cookie_name, begun.browser_secret)
@@ -89,7 +90,7 @@ def build_gateway_router(
             if await gateway.session(old_cookie):
                 # A page that was used already (the back button, a second click), by somebody who is signed in.
                 return RedirectResponse(error.return_to, 303)
-            return _failed(error.message, error.return_to, 400, error)
+            return _failed(request, error.message, error.return_to, 400, error)
         answer = RedirectResponse(done.return_to, 303)
         _set_cookie(answer, gateway, gateway.cookie_name, done.secret)
         return answer
@@ -232,11 +233,16 @@ def _is_other_loopback_name(request: Request, base_url: str) -> bool:
     )
 
 
-def _failed(message: str, return_to: str | None, status: int, error: Exception) -> Response:
+def _failed(request: Request, message: str, return_to: str | None, status: int, error: Exception) -> Response:
     structlog.get_logger(__name__).info("sign_in.failed", reason=type(error).__name__)
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     return page(
-        "sign_in_failed.html", status=status, message=message, return_to=local_path(return_to), request_id=request_id
+        request,
+        "sign_in_failed.html",
+        status=status,
+        message=message,
+        return_to=local_path(return_to),
+        request_id=request_id,
     )
 
 

@@ -5,7 +5,10 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
+
+from ragecho.web.text import language_of, translator
 
 
 @cache
@@ -19,13 +22,17 @@ def _environment() -> Environment:
     )
 
 
-def page(name: str, *, status: int = 200, form_action: str = "'self'", **values: Any) -> HTMLResponse:
-    """Return a page. Nothing in it is kept by caches, framed, or loaded from elsewhere; forms go to `form_action`."""
+def page(request: Request, name: str, *, status: int = 200, form_action: str = "'self'", **values: Any) -> HTMLResponse:
+    """Return a page in the browser's language. Nothing in it is kept by caches, framed, or loaded from elsewhere.
+
+    Forms go to `form_action`.
+    """
+    language = language_of(request)
     policy = (
         f"default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {form_action};"
         " base-uri 'none'; frame-ancestors 'none'"
     )
-    body = _environment().get_template(name).render(**values)
+    body = _environment().get_template(name).render(language=language, t=translator(language), **values)
     return HTMLResponse(body, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
 
