@@ -14,7 +14,7 @@ from ragecho.kernel.parsed import Block, BlockKind, Box, Page, PageKind, ParsedD
 from ragecho.ports.parser import ParseLimits
 
 # Raise the first part whenever the same file may give another text or other blocks than before.
-PARSER_VERSION = f"echo-2+liteparse-{version('liteparse')}+xberg-{version('xberg')}"
+PARSER_VERSION = f"echo-3+liteparse-{version('liteparse')}+xberg-{version('xberg')}"
 
 _LINE_BREAKS = re.compile(r"\r\n?|\u2028|\u2029|\u0085|\f|\v")
 # Control characters (PostgreSQL refuses NUL), lone surrogates, noncharacters, marks that only steer layout.
@@ -40,8 +40,9 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as a Markdown table; the first row is its header. Empty rows are left out."""
+def table_text(rows: Sequence[Sequence[str]], *, headers: int = 1) -> str:
+    """Return rows of cells as a Markdown table; the first `headers` rows are its header, made one. Empty rows are left out."""
+    rows = with_one_header(rows, headers) if headers > 1 else rows
     cells = [[" ".join(clean(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
     cells = [row for row in cells if any(row)]
     if not cells:
@@ -51,6 +52,14 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in padded]
     lines.insert(1, "|" + " - |" * width)
     return "\n".join(lines)
+
+
+def with_one_header(rows: Sequence[Sequence[str]], headers: int) -> list[Sequence[str]]:
+    """Return rows with the first `headers` of them joined, column by column: "2023" over "Net" is "2023 Net"."""
+    above = [[" ".join(cell.split()) for cell in row] for row in rows[:headers]]
+    width = max((len(row) for row in above), default=0)
+    columns = [[row[column] for row in above if column < len(row)] for column in range(width)]
+    return [[" ".join(dict.fromkeys(filter(None, column))) for column in columns], *rows[headers:]]
 
 
 def tables(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -94,6 +103,7 @@ class _Draft:
     page: int | None
     box: Box | None
     is_content: bool  # not a heading of ours
+    cut: int = 0  # the level from which headings before it no longer head it
 
 
 class DocumentBuilder:
@@ -106,6 +116,7 @@ class DocumentBuilder:
         self._part = _Part("", 0, 0, ())
         self._characters = 0
         self._in_body = 0
+        self._cut = 0
         self.unread: list[Unread] = []
         self.warnings: list[str] = []
         self.title: str | None = None
@@ -158,6 +169,10 @@ class DocumentBuilder:
             page = replace(page, number=self._part.first_page + page.number, label=label)
         self._pages.append(page)
 
+    def end_section(self, level: int) -> None:
+        """End the sections of `level` and below: what follows stands under none of their headings."""
+        self._cut = min(_DEEPEST_HEADING, level + self._part.level_shift)
+
     def picture(self, page: PageInfo) -> None:
         """Begin a page that is a picture of text: it is recognised later, by a process of its own."""
         self.page(page)
@@ -191,7 +206,8 @@ class DocumentBuilder:
             raise failure("too_long", limit=self._limits.characters)
         if page is None and len(self._pages) > self._part.first_page:
             page = self._pages[-1].number
-        self._drafts.append(_Draft(kind, text, level, page, box, is_content))
+        self._drafts.append(_Draft(kind, text, level, page, box, is_content, self._cut))
+        self._cut = 0
         self._in_body += kind not in _ASIDE
 
     def finish(self, content_type: str) -> ParsedDocument:
@@ -202,6 +218,8 @@ class DocumentBuilder:
         path: list[tuple[int, str]] = []
         position = 0
         for draft in [*body, *aside]:
+            if draft.cut:
+                path = [one for one in path if one[0] < draft.cut]
             names = tuple(name for _, name in path)
             if draft.kind is BlockKind.HEADING:
                 path = [one for one in path if one[0] < draft.level]

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,11 @@ _PAGE_KINDS = {PPTX: PageKind.SLIDE, ODP: PageKind.SLIDE, XLSX: PageKind.SHEET, 
 
 
 def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits: ParseLimits) -> None:
-    """Add the blocks of a file of any type that xberg reads. Raises `ParseFailed`."""
+    """Add the blocks of an office file: by our own readers where there is one, by xberg. Raises `ParseFailed`."""
+    reader = _own_reader(content_type)
+    if reader is not None:
+        reader(builder, data, limits)
+        return
     document = _extracted(data, content_type)
     drawn = dict(charts(data)) if content_type in _WITH_CHARTS else {}
     known = document.metadata
@@ -58,6 +62,22 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
     if builder.is_empty:
         for paragraph in re.split(r"\n\s*\n", document.content or ""):
             builder.add(BlockKind.PARAGRAPH, paragraph)
+
+
+def _own_reader(content_type: str) -> Callable[[DocumentBuilder, bytes, ParseLimits], None] | None:
+    if content_type == DOCX:
+        from ragecho.engines.parsing.docx import read_docx
+
+        return read_docx
+    if content_type == XLSX:
+        from ragecho.engines.parsing.xlsx import read_xlsx
+
+        return read_xlsx
+    if content_type == PPTX:
+        from ragecho.engines.parsing.pptx import read_pptx
+
+        return read_pptx
+    return None
 
 
 def _extracted(data: bytes, content_type: str) -> Any:

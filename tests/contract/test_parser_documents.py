@@ -1,0 +1,136 @@
+"""Documents that real programs wrote (`tests/documents`), each with what its format can do: what is kept, and what is not."""
+
+from pathlib import Path
+
+from ragecho.engines.parsing.formats import parse_bytes
+from ragecho.kernel.parsed import ParsedDocument
+from ragecho.ports.parser import ParseLimits
+
+FOLDER = Path(__file__).parents[1] / "documents"
+
+
+def parse(name: str, *passwords: str) -> ParsedDocument:
+    return parse_bytes((FOLDER / name).read_bytes(), name, ParseLimits(), passwords)
+
+
+def seen(document: ParsedDocument) -> list[tuple[str, str]]:
+    return [(block.kind.value, document.text[block.start : block.end]) for block in document.blocks]
+
+
+def path_of(document: ParsedDocument, text: str) -> tuple[str, ...]:
+    return next(one.heading_path for one in document.blocks if document.text[one.start : one.end] == text)
+
+
+def test_a_word_document_is_what_a_reader_sees_when_its_changes_are_accepted() -> None:
+    document = parse("handbook.docx")
+    assert document.title == "Handbook"
+    assert document.authors == ("Ann Roe", "Bo Li")
+    assert seen(document) == [
+        ("heading", "The Title"),
+        ("heading", "First chapter"),
+        ("paragraph", "Normal text with bold and italic words."),
+        ("heading", "A section"),
+        ("list_item", "- one"),
+        ("list_item", "- two"),
+        ("list_item", "- nested"),
+        ("list_item", "1. alpha"),
+        ("list_item", "2. beta"),
+        ("quote", "A quoted sentence."),
+        ("paragraph", "Price is INSERTEDWORDMOVEDTO"),  # not what was deleted, moved away or hidden
+        (
+            "table",
+            "| Wide head | Wide head | C |\n| - | - | - |\n| Tall | a\\|b | line1 line2 |\n| Tall | x | y |\n"
+            "| n | in1, in2; in3, in4 | last second para |",
+        ),
+        ("paragraph", "See the link text"),
+        ("paragraph", "Page 7\tafter tab\nafter break"),
+        ("paragraph", r"Formula: $\frac{a}{b}x^{2}$"),
+        ("paragraph", "In a content control"),
+        ("paragraph", "Before box"),
+        ("paragraph", "Words in a box"),
+        ("paragraph", "Figure 1: The caption"),
+        ("heading", "Last chapter"),
+        ("paragraph", "Closing words."),
+        ("comment", "Rev Iewer: Please check"),
+        ("heading", "Chapter that ends with a table"),
+        ("table", "| k | v |\n| - | - |"),
+        ("header", "ACME confidential header"),
+        ("footer", "Page footer words"),
+    ]
+    assert [block.level for block in document.blocks if block.kind == "list_item"] == [1, 1, 2, 1, 1]
+
+
+def test_a_workbook_is_a_table_per_region_as_its_cells_are_shown() -> None:
+    document = parse("workbook.xlsx")
+    assert seen(document) == [
+        ("heading", "Sales 2024"),
+        ("paragraph", "Quarterly report"),
+        (
+            "table",
+            "| Region | Q1 | Q2 | Share |\n| - | - | - | - |\n| North | 1200.5 € | 1300 | 45.6% |\n"
+            "| South | 900 | 1000 | 54.4% |",
+        ),
+        (
+            "table",
+            "| Dates | 2024-03-05 | 2024-03-05 14:30 | 09:15 |\n| - | - | - | - |\n| Line one line \\| two | TRUE |  |  |\n"
+            "| id | 007 | 12345678901 | 0.3 |",
+        ),
+        ("heading", "Sparse"),
+        ("paragraph", "far"),
+        ("paragraph", "corner value"),
+        ("heading", "Merged"),
+        ("table", "| Group | 2023 H1 | 2023 H2 |\n| - | - | - |\n| x | 1 | 2 |\n| x | 3 | 4 |"),
+        ("heading", "Two tables"),
+        ("table", "| a | b |\n| - | - |\n| 1 | 2 |"),
+        ("table", "| c | d |\n| - | - |\n| 3 | 4 |"),
+        ("heading", "HidCol"),
+        ("table", "| seen | hiddencol |\n| - | - |\n| hiddenrow |  |"),
+    ]
+    assert document.warnings == ("Hidden sheets were left out: Secret.",)
+    assert [(page.number, page.label) for page in document.pages][:3] == [(1, "Sales 2024"), (3, "Empty"), (4, "Sparse")]
+    assert next(block.page for block in document.blocks if document.text[block.start :].startswith("Merged")) == 5
+
+
+def test_formulas_show_their_saved_values_and_charts_their_numbers() -> None:
+    assert seen(parse("formulas.xlsx")) == [
+        ("heading", "Data"),
+        (
+            "table",
+            "| Item | Net | Gross |\n| - | - | - |\n| Pen | 10 | 11.9 |\n| Ink | 20 | 23.8 |\n|  |  | done |\n"
+            "|  |  | #DIV/0! |\n| Our site |  |  |\n| rich bold text |  |  |\n| 2023-12-31 |  |  |\n| 27:30 |  |  |\n"
+            "| 1e-07 | 123456789.123 | 3 |\n| 25% |  |  |",
+        ),
+        ("table", "|  | Net |\n| - | - |\n| Pen | 10 |\n| Ink | 20 |"),
+        ("paragraph", "Text in a box"),
+        ("comment", "A2: A note"),
+    ]
+
+
+def test_a_presentation_is_read_slide_by_slide_in_reading_order_with_its_notes() -> None:
+    document = parse("deck.pptx")
+    assert seen(document) == [
+        ("heading", "Welcome"),
+        ("list_item", "- Point one"),
+        ("list_item", "- Sub point"),
+        ("list_item", "- Point two"),
+        ("note", "Speaker says hello"),
+        ("heading", "Boxes"),
+        ("paragraph", "Top left (added second)"),
+        ("paragraph", "Bottom right (added first)"),
+        ("paragraph", "In a group"),
+        ("paragraph", "In a nested group"),
+        ("heading", "Table"),
+        (
+            "table",
+            "| r0c0 r0c1 | r0c0 r0c1 | r0c2 |\n| - | - | - |\n| r1c0 | r1c1 | a\\|b next |\n| r2c0 | r2c1 | r2c2 |",
+        ),
+        ("heading", "Chart"),
+        ("paragraph", "Money by region"),
+        ("table", "|  | Sales | Costs |\n| - | - | - |\n| East | 1.5 | 1 |\n| West | 2.5 | 2 |"),
+        ("heading", "Hidden slide"),
+        ("paragraph", "No title here"),
+        ("paragraph", "Shape text"),
+        ("figure", "Alt text of shape"),
+    ]
+    assert path_of(document, "No title here") == ()
+    assert [page.kind.value for page in document.pages] == ["slide"] * 6
