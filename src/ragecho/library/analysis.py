@@ -23,7 +23,7 @@ ANALYSIS_VERSION = "terms2"
 # sparsevec counts its dimensions from 1 to 10^9.
 TERM_SPACE = 1_000_000_000
 
-_UNSPACED = (
+UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f"
 )
 # What stands on letters and belongs to the word, and the scripts of India, whose vowel signs are no letters to `re`.
@@ -31,9 +31,9 @@ _MARKS = (
     r"\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
     r"\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0900-\u0963\u0966-\u0df3"
 )
-_LETTERS = rf"(?:[^\W_{_UNSPACED}]|[{_MARKS}])+"
-_TOKEN = re.compile(rf"[{_UNSPACED}]+|{_LETTERS}(?:['’]{_LETTERS})*")
-_UNSPACED_START = re.compile(rf"[{_UNSPACED}]")
+_LETTERS = rf"(?:[^\W_{UNSPACED}]|[{_MARKS}])+"
+_TOKEN = re.compile(rf"[{UNSPACED}]+|{_LETTERS}(?:['’]{_LETTERS})*")
+_UNSPACED_START = re.compile(rf"[{UNSPACED}]")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _ENGLISH_STOP_WORDS = frozenset(
     [
@@ -197,6 +197,11 @@ def query_terms_of(text: str, algorithms: Iterable[str] = (ENGLISH,)) -> dict[st
     if found:
         return found
     return dict(Counter(match.group() for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).casefold())))
+
+
+def is_stop_word(word: str, algorithm: str = ENGLISH) -> bool:
+    """Tell whether a word, case-folded, is left out of the index of texts in a language."""
+    return word in _stop_words(algorithm)
 
 
 class TermIds:

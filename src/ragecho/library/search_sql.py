@@ -116,8 +116,13 @@ def matching_size_statement(filters: frozenset[str]) -> TextClause:
     return text(f"with {_matching(filters)} select coalesce(sum(chunks), 0) as chunks from matching")
 
 
+def conditions_of(filters: frozenset[str]) -> str:
+    """Return what a filter demands of documents `d`, as SQL; `filters` are names of `filter_parameters`."""
+    return " and ".join(_CONDITIONS[name] for name in sorted(filters))
+
+
 def _matching(filters: frozenset[str]) -> str:
-    return _MATCHING.format(conditions=" and ".join(_CONDITIONS[name] for name in sorted(filters)))
+    return _MATCHING.format(conditions=conditions_of(filters))
 
 
 @lru_cache(maxsize=256)
