@@ -148,7 +148,7 @@ async def test_the_application_role_owns_nothing_and_cannot_bypass(database: Dat
 
 def test_every_tenant_table_forces_row_level_security(owner_url: str) -> None:
     """A table that is added without a policy fails here, not in production."""
-    shared = {"alembic_version", "embedding_spaces", "maintenance_tasks"}
+    shared = {"alembic_version", "embedding_spaces", "maintenance_tasks", "step_leases"}
     engine = create_engine(driver_url(owner_url))
     with engine.connect() as connection:
         unprotected = connection.execute(

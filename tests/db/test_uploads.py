@@ -106,7 +106,11 @@ async def test_one_file_over_the_limit_refuses_the_whole_request_and_is_named(
     desk = Desk(database, person)
     with pytest.raises(TooLarge, match=r"big\.txt") as refusal:
         await desk.send(file("a.txt", b"a"), file("big.txt", b"x" * 1001))
-    assert refusal.value.facts == {"max_bytes": 1000, "filename": "big.txt"}
+    assert refusal.value.facts == {
+        "max_bytes": 1000,
+        "filename": "big.txt",
+        "setting": "RAGECHO_MAX_FILE_BYTES",
+    }
     assert await desk.count("documents") == 0
     assert await desk.count("jobs") == 0
 

@@ -200,8 +200,10 @@ async def test_a_stream_tells_of_every_change_until_all_have_ended(
     lines = (await asyncio.wait_for(following, 20)).text.splitlines()
     events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
     assert events[-1] == "done"
-    assert set(events) == {"job", "done"}
-    assert '"status":"succeeded"' in [line for line in lines if line.startswith("data: ")][-2]
+    assert set(events) == {"job", "batch", "done"}
+    told = [line for line in lines if line.startswith("data: ")]
+    assert '"status":"succeeded"' in told[-3]
+    assert '"statuses":{"succeeded":1}' in told[-2]
     assert lines[-2] == 'data: {"complete":true}'
 
 

@@ -18,6 +18,8 @@ REMEMBERED_WORKSPACES = 10_000
 NEAR = (1_000, 1024**3, 1_000)
 NEAR_SHARE = 0.2
 WAIT_SECONDS = 30
+# Where a limit of one workspace is set.
+RULE = "PUT /api/v1/admin/document-rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Room:
                 " administrator for more.",
                 max_documents=max_documents,
                 documents=size.documents,
+                setting="RAGECHO_MAX_WORKSPACE_DOCUMENTS" if size.max_documents is None else RULE,
             )
         if max_bytes and size.bytes + size_bytes > max_bytes:
             raise WorkspaceFull(
@@ -91,10 +94,12 @@ class Room:
                 " administrator for more.",
                 max_bytes=max_bytes,
                 bytes=size.bytes,
+                setting="RAGECHO_MAX_WORKSPACE_BYTES" if size.max_bytes is None else RULE,
             )
         if max_waiting and size.waiting + documents > max_waiting:
             raise RateLimited(
                 f"{size.waiting} documents of this workspace wait to be processed already. Send more when some are done.",
                 retry_after_seconds=WAIT_SECONDS,
                 waiting=size.waiting,
+                setting="RAGECHO_MAX_WAITING_DOCUMENTS",
             )

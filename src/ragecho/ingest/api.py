@@ -29,7 +29,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         description="A name of your own for this request. Repeating it within 24 hours gets the first answer instead of"
-        " uploading again.",
+        " doing it again.",
     ),
 ]
 Password = Annotated[
@@ -64,7 +64,11 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
     ) -> AcceptedDocuments:
         """Take files in, all of them or none, and process them in the background."""
         if len(files) > max_files:
-            raise InvalidInput(f"One request carries at most {max_files} files.", max_files=max_files)
+            raise InvalidInput(
+                f"One request carries at most {max_files} files.",
+                max_files=max_files,
+                setting="RAGECHO_MAX_FILES_PER_UPLOAD",
+            )
         labels = Labels(access, split_tags(tags), parsed_metadata(metadata), parsed_readers(readers))
         handling = Handling(priority, password, batch, idempotency_key)
         return AcceptedDocuments.of(
@@ -78,6 +82,7 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
         file: UploadFile,
         priority: Annotated[Priority, Form()] = Priority.NORMAL,
         password: Password = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> AcceptedDocument:
         """Upload a new version; the present one answers until the new one is ready."""
         replaced = await uploads.replace(
@@ -86,20 +91,25 @@ def build_uploads_router(uploads: Uploads, authenticate: Authenticate, *, max_fi
             _pieces(file),
             filename=file.filename or "",
             content_type=file.content_type,
-            handling=Handling(priority, password),
+            handling=Handling(priority, password, idempotency_key=idempotency_key),
         )
         return AcceptedDocument.of(replaced)
 
     @router.post("/reindex", status_code=202)
-    async def reindex_documents(caller: Indexing) -> QueuedDocuments:
-        """Process all documents again."""
-        return QueuedDocuments(queued=await uploads.reindex_all(caller))
+    async def reindex_documents(caller: Indexing, idempotency_key: IdempotencyKey = None) -> QueuedDocuments:
+        """Process all documents again, after what else waits in the workspace."""
+        return QueuedDocuments(queued=await uploads.reindex_all(caller, idempotency_key=idempotency_key))
 
     @router.post("/{document_id}/reindex", status_code=202)
-    async def reindex_document(caller: Writing, document_id: UUID, body: ReindexIn | None = None) -> AcceptedDocument:
-        """Process a document again from its original bytes."""
+    async def reindex_document(
+        caller: Writing,
+        document_id: UUID,
+        body: ReindexIn | None = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> AcceptedDocument:
+        """Process a document again from its original bytes; a page that never arrived is fetched once more."""
         wanted = body or ReindexIn()
-        handling = Handling(wanted.priority, wanted.password)
+        handling = Handling(wanted.priority, wanted.password, idempotency_key=idempotency_key)
         return AcceptedDocument.of(await uploads.reindex(caller, DocumentId(document_id), handling))
 
     return router

@@ -1,11 +1,12 @@
 """Routes of background work."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from ragecho.ingest import jobs as acts
@@ -25,7 +26,7 @@ JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "de
 MAX_FOLLOWED = 200
 _SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _STREAM_RESPONSE = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events: job, done."}
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events: job, batch, done."}
 }
 
 
@@ -93,14 +94,19 @@ def build_jobs_router(database: Database, authenticate: Authenticate, streams: J
         job_id: Annotated[list[UUID] | None, Query(max_length=MAX_FOLLOWED)] = None,
         document_id: Annotated[list[UUID] | None, Query(max_length=MAX_FOLLOWED)] = None,
         batch: UUID | None = None,
+        last_event_id: Annotated[
+            str | None, Header(max_length=64, description="The id of the last event; what changed since then is told.")
+        ] = None,
     ) -> StreamingResponse:
-        """Follow jobs live as server-sent events: `job` whenever one changed, `done` when all have ended.
+        """Follow jobs live as server-sent events: `job` and `batch` whenever one changed, `done` when all have ended.
 
-        Name at least one job, document or batch. A stream ends after ten minutes at most with `done` and
-        `{"complete": false}`; open it again to go on.
+        Name at least one job, document or batch; of a batch at most 1000 jobs are told one by one. A stream ends after ten
+        minutes at most with `done` and `{"complete": false}`. Opened again with `Last-Event-ID`, as browsers do by themselves,
+        it goes on from there: an event may come twice, none is lost.
         """
         wanted = FollowedJobs(tuple(map(JobId, job_id or ())), tuple(map(DocumentId, document_id or ())), batch)
-        events = await followed.follow(caller, wanted)
+        since = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,18}", last_event_id) else None
+        events = await followed.follow(caller, wanted, since=since)
         return StreamingResponse(_sse(events), media_type="text/event-stream", headers=_SSE_HEADERS)
 
     @router.get("/{job_id}")
@@ -133,8 +139,11 @@ def build_jobs_router(database: Database, authenticate: Authenticate, streams: J
 
 async def _sse(events: AsyncIterator[Followed]) -> AsyncIterator[bytes]:
     async for event in events:
+        mark = b"" if event.mark is None else b"id: %d\n" % event.mark
         if event.job is not None:
-            yield b"event: job\ndata: " + JobOut.of(event.job).model_dump_json().encode() + b"\n\n"
+            yield mark + b"event: job\ndata: " + JobOut.of(event.job).model_dump_json().encode() + b"\n\n"
+        elif event.batch is not None:
+            yield mark + b"event: batch\ndata: " + BatchOut.of(event.batch).model_dump_json().encode() + b"\n\n"
         elif event.is_over:
             yield b"event: done\ndata: " + orjson.dumps({"complete": event.is_complete}) + b"\n\n"
         else:

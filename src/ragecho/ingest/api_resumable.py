@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Annotated, Any, Self
@@ -11,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel
 
-from ragecho.ingest.api import parsed_metadata, parsed_readers, split_tags
+from ragecho.ingest.api import IdempotencyKey, parsed_metadata, parsed_readers, split_tags
 from ragecho.ingest.model import Handling, Labels
 from ragecho.ingest.resumable import ResumableUploads
 from ragecho.ingest.schemas import AcceptedDocument
@@ -90,6 +91,7 @@ def build_resumable_router(uploads: ResumableUploads, authenticate: Authenticate
                 " `POST /api/v1/documents` (`tags`, `access`, `metadata`, `readers`, `priority`, `batch`, `password`).",
             ),
         ] = "",
+        idempotency_key: IdempotencyKey = None,
     ) -> UploadOut:
         """Begin an upload; `Location` says where its bytes go (PATCH)."""
         fields = parse_metadata(upload_metadata)
@@ -100,7 +102,7 @@ def build_resumable_router(uploads: ResumableUploads, authenticate: Authenticate
             filename=fields.get("filename", ""),
             content_type=fields.get("filetype") or None,
             labels=labels,
-            handling=handling,
+            handling=replace(handling, idempotency_key=idempotency_key),
         )
         response.headers.update(_headers(upload) | {"Location": f"{PREFIX}/{upload.id}"})
         return UploadOut.of(upload)

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, RateLimited
 from ragecho.kernel.ids import DocumentId, JobId
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store_overview as overview
-from ragecho.platform.jobs.model import OPEN_STATUSES, Job
+from ragecho.platform.jobs.model import OPEN_STATUSES, Batch, Job
 
 LOOK_SECONDS = 0.5
 HEARTBEAT_SECONDS = 15.0
@@ -33,11 +33,16 @@ class FollowedJobs:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """One event: a job that changed, the end (`is_complete` when all jobs have ended), or neither, a sign of life."""
+    """One event: a job or a batch that changed, the end (`is_complete` when all jobs have ended), or neither, a sign of life.
+
+    `mark` is there when everything up to it has been told: who follows again from there misses nothing.
+    """
 
     job: Job | None = None
+    batch: Batch | None = None
     is_over: bool = False
     is_complete: bool = False
+    mark: int | None = None
 
 
 class JobStreams:
@@ -48,72 +53,122 @@ class JobStreams:
         self._longest_seconds = LONGEST_SECONDS if longest_seconds is None else longest_seconds
         self._running: dict[str, int] = {}
 
-    async def follow(self, caller: Caller, wanted: FollowedJobs) -> AsyncIterator[Followed]:
-        """Return the events. Raises `InvalidInput` when nothing is named, `NotFound`, and `RateLimited`."""
+    async def follow(
+        self, caller: Caller, wanted: FollowedJobs, *, since: int | None = None
+    ) -> AsyncIterator[Followed]:
+        """Return the events, from the present state on, or with `since`, the mark of an earlier event, what changed from there.
+
+        Raises `InvalidInput` when nothing is named, `NotFound`, and `RateLimited`.
+        """
         if not (wanted.jobs or wanted.documents or wanted.batch_id):
             raise InvalidInput("Name what to follow: job_id, document_id or batch.")
-        first = await self._first_look(caller, wanted)
+        following = _Following(self._database, caller, wanted)
+        first = await following.begin(since)
         who = f"{caller.organization_id}/{caller.own_principal}"
         if self._running.get(who, 0) >= MOST_STREAMS_OF_ONE or sum(self._running.values()) >= MOST_STREAMS:
             raise RateLimited("Too many streams are open. Close one, or ask GET /api/v1/jobs.", retry_after_seconds=5)
-        return self._events(caller, first, who)
+        return self._events(following, first, who)
 
-    async def _first_look(self, caller: Caller, wanted: FollowedJobs) -> list[Job]:
-        async with self._database.transaction(caller) as session:
-            found = {job.id: job for job in await overview.get_many(session, caller, wanted.jobs)}
-            if len(found) < len(set(wanted.jobs)):
-                raise NotFound("There is no such job.")
-            for document_id in wanted.documents:
-                newest, total = await overview.list_jobs(session, caller, document_id=document_id, limit=1, offset=0)
-                if not total:
-                    raise NotFound("There is no job of this document.")
-                found |= {job.id: job for job in newest}
-            if wanted.batch_id is not None:
-                of_batch, total = await overview.list_jobs(
-                    session, caller, batch_id=wanted.batch_id, limit=MOST_JOBS, offset=0
-                )
-                if not total:
-                    raise NotFound("There is no such upload, or none of its files was new.")
-                found |= {job.id: job for job in of_batch}
-        return sorted(found.values(), key=lambda job: (job.created_at, job.id))
-
-    async def _events(self, caller: Caller, first: list[Job], who: str) -> AsyncIterator[Followed]:
+    async def _events(self, following: "_Following", first: list[Followed], who: str) -> AsyncIterator[Followed]:
         self._running[who] = self._running.get(who, 0) + 1
         try:
             deadline = time.monotonic() + self._longest_seconds
-            pending = {job.id for job in first if job.status in OPEN_STATUSES}
-            shown = {job.id: _face(job) for job in first}
-            for job in first:
-                yield Followed(job)
-            last, is_all_seen = time.monotonic(), True
-            while pending and time.monotonic() < deadline:
+            for event in first:
+                yield event
+            last = time.monotonic()
+            while following.is_open and time.monotonic() < deadline:
                 await asyncio.sleep(LOOK_SECONDS)
                 try:
-                    now = await self._look(caller, pending)
+                    changes = await following.look()
                 except EchoError:
                     break  # the caller may see nothing any more, or the database is away: the client asks again
-                # A job that is not seen any more was deleted with its document, or taken from the caller.
-                is_all_seen = is_all_seen and len(now) == len(pending)
-                pending &= {job.id for job in now}
-                for job in now:
-                    if shown.get(job.id) != _face(job):
-                        shown[job.id], last = _face(job), time.monotonic()
-                        yield Followed(job)
-                    if job.status not in OPEN_STATUSES:
-                        pending.discard(job.id)
-                if time.monotonic() - last > HEARTBEAT_SECONDS:
+                for event in changes:
+                    yield event
+                if changes:
+                    last = time.monotonic()
+                elif time.monotonic() - last > HEARTBEAT_SECONDS:
                     last = time.monotonic()
                     yield Followed()
-            yield Followed(is_over=True, is_complete=not pending and is_all_seen)
+            yield Followed(is_over=True, is_complete=not following.is_open and following.is_all_seen)
         finally:
             self._running[who] -= 1
             if not self._running[who]:
                 del self._running[who]
 
-    async def _look(self, caller: Caller, pending: set[JobId]) -> list[Job]:
+
+class _Following:
+    """What one stream knows of its jobs."""
+
+    def __init__(self, database: Database, caller: Caller, wanted: FollowedJobs) -> None:
+        self._database = database
+        self._caller = caller
+        self._wanted = wanted
+        self._pending: set[JobId] = set()
+        self._shown: dict[JobId, tuple[object, ...]] = {}
+        self._batch: Batch | None = None
+        self.is_all_seen = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._pending) or (self._batch is not None and not self._batch.is_over)
+
+    async def begin(self, since: int | None) -> list[Followed]:
+        """Return what there is to tell first. Raises `NotFound`."""
+        wanted, caller = self._wanted, self._caller
         async with self._database.transaction(caller) as session:
-            return await overview.get_many(session, caller, sorted(pending), is_still_caller=True)
+            ids = set(wanted.jobs)
+            for document_id in wanted.documents:
+                newest, total = await overview.list_jobs(session, caller, document_id=document_id, limit=1, offset=0)
+                if not total:
+                    raise NotFound("There is no job of this document.")
+                ids |= {job.id for job in newest}
+            if wanted.batch_id is not None:
+                self._batch = await overview.get_batch(session, caller, wanted.batch_id)
+                if self._batch is None:
+                    raise NotFound("There is no such upload, or none of its files was new.")
+                ids |= await self._of_batch(session, wanted.batch_id)
+            first = await overview.look(session, caller, sorted(ids))
+            if len(first.jobs) < len(ids):
+                raise NotFound("There is no such job.")
+            changed = None if since is None else await overview.changed_since(session, caller, sorted(ids), since)
+        told = [job for job in first.jobs if changed is None or job.id in changed]
+        self._note(first.jobs)
+        return self._events(told, self._batch, first.mark)
+
+    async def look(self) -> list[Followed]:
+        """Return what changed since the last look."""
+        before, batch = self._batch, self._batch
+        async with self._database.transaction(self._caller) as session:
+            if before is not None and not before.is_over:
+                batch = await overview.get_batch(session, self._caller, before.id, is_still_caller=True)
+                if batch is not None and batch.total > before.total:
+                    self._pending |= await self._of_batch(session, before.id) - self._shown.keys()
+            now = await overview.look(session, self._caller, sorted(self._pending), is_still_caller=True)
+        # A job that is not seen any more was deleted with its document, or taken from the caller.
+        self.is_all_seen = (
+            self.is_all_seen and len(now.jobs) == len(self._pending) and (batch is None) == (before is None)
+        )
+        self._batch = batch
+        told = [job for job in now.jobs if self._shown.get(job.id) != _face(job)]
+        self._pending = set()
+        self._note(now.jobs)
+        return self._events(told, batch if batch != before else None, now.mark)
+
+    async def _of_batch(self, session: Session, batch_id: UUID) -> set[JobId]:
+        found, _ = await overview.list_jobs(session, self._caller, batch_id=batch_id, limit=MOST_JOBS, offset=0)
+        return {job.id for job in found}
+
+    def _note(self, seen: list[Job]) -> None:
+        self._shown |= {job.id: _face(job) for job in seen}
+        self._pending |= {job.id for job in seen if job.status in OPEN_STATUSES}
+
+    @staticmethod
+    def _events(jobs: list[Job], batch: Batch | None, mark: int | None) -> list[Followed]:
+        events = [Followed(job=job) for job in jobs] + ([Followed(batch=batch)] if batch is not None else [])
+        # Only the last one: a connection that breaks between them is to see the others again.
+        return [*events[:-1], replace(events[-1], mark=mark)] if events else []
 
 
-def _face(job: Job) -> tuple[str, str | None, float, int]:
+def _face(job: Job) -> tuple[object, ...]:
     return job.status, job.stage, round(job.progress, 3), job.attempts

@@ -13,6 +13,7 @@ import orjson
 
 from ragecho.ingest import store_resumable as store
 from ragecho.ingest.model import Handling, Incoming, Labels
+from ragecho.ingest.repetition import Repetition
 from ragecho.ingest.service import Uploads, checked_filename
 from ragecho.ingest.store_resumable import Part, StoredUpload
 from ragecho.kernel.caller import Access, Caller
@@ -60,32 +61,47 @@ class ResumableUploads:
         labels: Labels,
         handling: Handling,
     ) -> StoredUpload:
-        """Begin an upload of a known size. Raises `TooLarge`, `RateLimited` with too many unfinished ones, `InvalidInput`."""
+        """Begin an upload of a known size, or return the one that was begun with the same idempotency key, as it is now.
+
+        Raises `TooLarge`, `RateLimited` with too many unfinished ones, `InvalidInput`, as `Repetition.known_answer`, and `NotFound`
+        when what the key began is gone.
+        """
         name = checked_filename(filename)
         if size_bytes > self.max_bytes:
             raise TooLarge(
-                f"'{name}': the file is larger than {self.max_bytes} bytes.", max_bytes=self.max_bytes, filename=name
+                f"'{name}': the file is larger than {self.max_bytes} bytes.",
+                max_bytes=self.max_bytes,
+                filename=name,
+                setting="RAGECHO_MAX_FILE_BYTES",
             )
         checked_tags(labels.tags)
         checked_metadata(labels.metadata)
         sealed = self._uploads.seal(handling.password)
+        asked = {"file": [name, content_type, size_bytes], "labels": _written(labels, handling)}
+        repetition = Repetition(caller, handling.idempotency_key, "begin_upload", asked)
         async with self._database.transaction(caller) as session:
-            if await store.count_open(session, caller) >= self._max_open:
-                raise RateLimited(
-                    f"{self._max_open} uploads of yours are unfinished. Finish or remove some first.",
-                    retry_after_seconds=60,
+            known = await repetition.known_answer(session)
+            if known is None:
+                if await store.count_open(session, caller) >= self._max_open:
+                    raise RateLimited(
+                        f"{self._max_open} uploads of yours are unfinished. Finish or remove some first.",
+                        retry_after_seconds=60,
+                        setting="RAGECHO_MAX_OPEN_UPLOADS",
+                    )
+                upload = await store.insert(
+                    session,
+                    caller,
+                    uuid7(),
+                    filename=name,
+                    content_type=content_type,
+                    size_bytes=size_bytes,
+                    labels=_written(labels, handling),
+                    sealed=sealed,
+                    hours=self._hours,
                 )
-            upload = await store.insert(
-                session,
-                caller,
-                uuid7(),
-                filename=name,
-                content_type=content_type,
-                size_bytes=size_bytes,
-                labels=_written(labels, handling),
-                sealed=sealed,
-                hours=self._hours,
-            )
+                await repetition.keep(session, {"id": upload.id})
+        if known is not None:
+            return await self.get(caller, UUID(known["id"]))
         return upload if size_bytes else await self._complete(caller, upload)
 
     async def get(self, caller: Caller, upload_id: UUID) -> StoredUpload:

@@ -1,24 +1,24 @@
 """Accept uploads: bytes are durable and jobs are queued before the answer is sent; of one request all files, or none."""
 
-import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from ragecho.ingest import store
+from ragecho.ingest import addresses, store
+from ragecho.ingest.addresses import FETCH_JOB, URI_LIST
 from ragecho.ingest.allowance import Allowance, Room
 from ragecho.ingest.model import PASSWORD_PURPOSE, Accepted, AcceptedUpload, Handling, Incoming, Labels
+from ragecho.ingest.repetition import Repetition
 from ragecho.kernel.caller import Access, Caller, readers_of
-from ragecho.kernel.errors import IdempotencyInProgress, IdempotencyMismatch, InvalidInput, TooLarge, Unavailable
+from ragecho.kernel.errors import InvalidInput, TooLarge, Unavailable
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
 from ragecho.library import writing as library
-from ragecho.library.model import DocumentFilter, Version
+from ragecho.library.model import Version
 from ragecho.library.service import checked_metadata, checked_tags, get_document
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
+from ragecho.platform.jobs.model import Priority
 from ragecho.ports.blobs import BlobStore, StoredBlob
 from ragecho.ports.sealer import Sealer
 from ragecho.tenancy import grants
@@ -38,6 +38,7 @@ __all__ = [
 INGEST_JOB = "ingest_document"
 MAX_FILENAME = 4096
 MAX_PASSWORD = 1024
+REINDEXED_TOGETHER = 100
 
 
 class Uploads:
@@ -75,21 +76,20 @@ class Uploads:
         """Store the files and queue their processing, all of them in one transaction or none.
 
         The same bytes again lead to the document that holds them. A repetition with the same idempotency key within 24 hours
-        gets the answer of the first. `sealed` is a password that was sealed before. Raises `InvalidInput` (also `IdempotencyMismatch` and `WorkspaceFull`), `NotFound` for
-        readers who are not of the organisation, `TooLarge` with the file's name, `IdempotencyInProgress`, `RateLimited`.
+        gets the answer of the first. `sealed` is a password that was sealed before. Raises `InvalidInput` (also `WorkspaceFull`),
+        `NotFound` for readers who are not of the organisation, `TooLarge` with the file's name, `RateLimited`, and as
+        `Repetition.known_answer`.
         """
         handling = handling or Handling()
         tags, metadata = checked_tags(labels.tags), checked_metadata(labels.metadata)
         named = [(checked_filename(file.filename), file) for file in files]
         sealed = sealed or self.seal(handling.password)
         blobs = [await self._put(caller, name, file) for name, file in named]
-        key, fingerprint = _fingerprints(handling, labels, named, blobs)
+        repetition = _repetition(caller, handling, labels, named, blobs)
         batch_id = handling.batch_id or uuid7()
         async with self._database.transaction(caller) as session:
-            if key is not None:
-                known = await _known_answer(session, caller, key, fingerprint)
-                if known is not None:
-                    return known
+            if (known := await repetition.known_answer(session)) is not None:
+                return upload_of(known)
             known_documents = await self._hold_contents(session, caller, named, blobs)
             fresh = {blob.sha256: blob.size_bytes for blob in blobs if known_documents[blob.sha256] is None}
             await self._room.take(session, caller, documents=len(fresh), size_bytes=sum(fresh.values()))
@@ -106,8 +106,7 @@ class Uploads:
                 accepted.append(Accepted(version.document_id, name, "queued", job_id, None))
                 known_documents[blob.sha256] = (version.document_id, "queued")
             answer = AcceptedUpload(batch_id, tuple(accepted))
-            if key is not None:
-                await store.keep_answer(session, caller, key, fingerprint, asdict(answer))
+            await repetition.keep(session, asdict(answer))
         return answer
 
     async def accept(
@@ -134,7 +133,15 @@ class Uploads:
         async with self._database.transaction(caller) as session:
             await get_document(caller, session, document_id)
         blob = await self._put(caller, name, file)
+        asked = {
+            "document": document_id,
+            "file": [name, content_type, blob.sha256],
+            "priority": str(handling.priority),
+        }
+        repetition = Repetition(caller, handling.idempotency_key, "replace", asked)
         async with self._database.transaction(caller) as session:
+            if (known := await repetition.known_answer(session)) is not None:
+                return _accepted_of(known)
             await self._hold_content(session, caller, blob.sha256, name, file)
             document = await get_document(caller, session, document_id, for_update=True)
             if document.sha256 == blob.sha256 and document.status == "ready":
@@ -145,20 +152,76 @@ class Uploads:
             await library.insert_version(session, caller, version)
             await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
             job_id = await _enqueue(session, caller, version, handling, sealed=sealed)
-        return Accepted(document_id, name, "queued", job_id, None)
+            accepted = Accepted(document_id, name, "queued", job_id, None)
+            await repetition.keep(session, asdict(accepted))
+        return accepted
 
     async def reindex(self, caller: Caller, document_id: DocumentId, handling: Handling | None = None) -> Accepted:
-        """Process the newest version again from its original bytes. Raises `NotFound`."""
+        """Process the newest version again from its original bytes, or fetch the page that never arrived once more.
+
+        Raises `NotFound`, and as `Repetition.known_answer`.
+        """
         handling = handling or Handling()
         sealed = self.seal(handling.password)
+        asked = {"document": document_id, "priority": str(handling.priority)}
+        repetition = Repetition(caller, handling.idempotency_key, "reindex", asked)
         async with self._database.transaction(caller) as session:
+            if (known := await repetition.known_answer(session)) is not None:
+                return _accepted_of(known)
             document = await get_document(caller, session, document_id, for_update=True)
-            latest = await library.latest_version(session, caller, document_id)
-            await jobs.cancel_of_document(session, caller, document_id)
-            await library.forget_parsed(session, caller, latest.id)
-            await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
-            job_id = await _enqueue(session, caller, latest, handling, sealed=sealed)
-        return Accepted(document_id, document.filename, "queued", job_id, None)
+            job_id = await self._again(session, caller, document_id, handling, sealed)
+            accepted = Accepted(document_id, document.filename, "queued", job_id, None)
+            await repetition.keep(session, asdict(accepted))
+        return accepted
+
+    async def reindex_all(self, caller: Caller, *, idempotency_key: str | None = None) -> int:
+        """Queue every document of the workspace, after what else waits in it, and return how many these are.
+
+        Also what others keep private: nothing is shown but the number. Raises as `Repetition.known_answer`.
+        """
+        repetition = Repetition(caller, idempotency_key, "reindex_all", {})
+        worker = Caller.worker(caller.organization_id, caller.workspace_id)
+        if idempotency_key is None:
+            return await self._reindex_each(worker)
+        # The key is held in a transaction of its own: the documents are queued some at a time, so that none is locked for long.
+        async with self._database.transaction(caller) as session:
+            if (known := await repetition.known_answer(session)) is not None:
+                return int(known["queued"])
+            queued = await self._reindex_each(worker)
+            await repetition.keep(session, {"queued": queued})
+        return queued
+
+    async def _reindex_each(self, worker: Caller) -> int:
+        queued, last = 0, None
+        while True:
+            async with self._database.transaction(worker) as session:
+                page = await store.documents_after(session, worker, last, limit=REINDEXED_TOGETHER)
+                locked = await library.lock_documents(session, worker, page)
+                for document_id in sorted(locked):
+                    await self._again(session, worker, document_id, Handling(Priority.LOW), None)
+            if not page:
+                return queued
+            queued, last = queued + len(locked), page[-1]
+
+    async def _again(
+        self, session: Session, caller: Caller, document_id: DocumentId, handling: Handling, sealed: str | None
+    ) -> JobId:
+        """Queue the newest version of a document that is locked."""
+        latest = await library.latest_version(session, caller, document_id)
+        kind = INGEST_JOB
+        if latest.content_type == URI_LIST and await self._is_unfetched(caller, latest):
+            kind = FETCH_JOB
+        await jobs.cancel_of_document(session, caller, document_id)
+        await library.forget_parsed(session, caller, latest.id)
+        await library.set_status(session, caller, document_id, status="queued", progress=0.0, error=None)
+        return await _enqueue(session, caller, latest, handling, kind=kind, sealed=sealed)
+
+    async def _is_unfetched(self, caller: Caller, version: Version) -> bool:
+        """Return whether the version holds only the address of its page. A list of addresses that was uploaded is text."""
+        if version.size_bytes > addresses.MAX_BYTES:
+            return False
+        content = b"".join([piece async for piece in self._blobs.open(caller.workspace_id, version.sha256)])
+        return addresses.address_in(version.document_id, content) is not None
 
     async def redeliver(self, caller: Caller, job_ids: Sequence[JobId]) -> None:
         """Hand open jobs that the queue lost to it again."""
@@ -166,20 +229,6 @@ class Uploads:
             for job_id in job_ids:
                 if await jobs.still_open(session, caller, job_id):
                     await jobs.deliver(session, caller, job_id)
-
-    async def reindex_all(self, caller: Caller) -> int:
-        """Queue every document of the workspace, also what others keep private: nothing is shown but how many. Returns that."""
-        unseeing = Caller.worker(caller.organization_id, caller.workspace_id)
-        offset, queued = 0, 0
-        while True:
-            async with self._database.transaction(unseeing) as session:
-                page, _ = await library.list_documents(session, unseeing, DocumentFilter(), limit=200, offset=offset)
-            if not page:
-                return queued
-            for document in page:
-                await self.reindex(unseeing, document.id)
-            queued += len(page)
-            offset += len(page)
 
     def seal(self, password: str | None) -> str | None:
         """Return the password of a file as it may be stored. Raises `InvalidInput`."""
@@ -195,7 +244,7 @@ class Uploads:
         try:
             return await self._blobs.put(caller.workspace_id, file.content(), max_bytes=self._max_file_bytes)
         except TooLarge as error:
-            facts = {"max_bytes": self._max_file_bytes, "filename": name}
+            facts = {"max_bytes": self._max_file_bytes, "filename": name, "setting": "RAGECHO_MAX_FILE_BYTES"}
             raise TooLarge(f"'{name}': the file is larger than {self._max_file_bytes} bytes.", **facts) from error
 
     async def _hold_contents(
@@ -258,48 +307,35 @@ def checked_filename(filename: str) -> str:
     return name or "unnamed"
 
 
-def _fingerprints(
-    handling: Handling, labels: Labels, named: Sequence[tuple[str, Incoming]], blobs: Sequence[StoredBlob]
-) -> tuple[bytes | None, bytes]:
-    """Return the digest of the idempotency key, and that of all that the request asks for."""
-    if handling.idempotency_key is None:
-        return None, b""
+def _repetition(
+    caller: Caller,
+    handling: Handling,
+    labels: Labels,
+    named: Sequence[tuple[str, Incoming]],
+    blobs: Sequence[StoredBlob],
+) -> Repetition:
     asked = {
         "files": [[name, file.content_type, blob.sha256] for (name, file), blob in zip(named, blobs, strict=True)],
         "labels": [str(labels.access), labels.tags, labels.metadata, asdict(labels.named)],
         "handling": [str(handling.priority), handling.batch_id],
     }
-    fingerprint = hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
-    return hashlib.sha256(handling.idempotency_key.encode()).digest(), fingerprint
+    return Repetition(caller, handling.idempotency_key, "upload", asked)
 
 
-async def _known_answer(session: Session, caller: Caller, key: bytes, fingerprint: bytes) -> AcceptedUpload | None:
-    if not await store.try_lock_key(session, caller, key):
-        raise IdempotencyInProgress(
-            "A request with this Idempotency-Key is being answered. Repeat it in a moment.", retry_after_seconds=1
-        )
-    known = await store.find_answer(session, caller, key)
-    if known is None:
-        return None
-    if known[0] != fingerprint:
-        raise IdempotencyMismatch(
-            "This Idempotency-Key was used for another request. Take a new key for a new request."
-        )
-    return _answer_of(known[1])
+def upload_of(stored: Mapping[str, Any]) -> AcceptedUpload:
+    """Return an answer that was kept (`Repetition`)."""
+    return AcceptedUpload(UUID(stored["batch_id"]), tuple(map(_accepted_of, stored["documents"])))
 
 
-def _answer_of(stored: dict[str, Any]) -> AcceptedUpload:
-    def accepted(one: dict[str, Any]) -> Accepted:
-        job, same = one["job_id"], one["duplicate_of"]
-        return Accepted(
-            DocumentId(UUID(one["id"])),
-            one["filename"],
-            one["status"],
-            JobId(UUID(job)) if job else None,
-            DocumentId(UUID(same)) if same else None,
-        )
-
-    return AcceptedUpload(UUID(stored["batch_id"]), tuple(map(accepted, stored["documents"])))
+def _accepted_of(stored: Mapping[str, Any]) -> Accepted:
+    job, same = stored["job_id"], stored["duplicate_of"]
+    return Accepted(
+        DocumentId(UUID(stored["id"])),
+        stored["filename"],
+        stored["status"],
+        JobId(UUID(job)) if job else None,
+        DocumentId(UUID(same)) if same else None,
+    )
 
 
 def _version(
@@ -323,13 +359,14 @@ async def _enqueue(
     version: Version,
     handling: Handling,
     *,
+    kind: str = INGEST_JOB,
     batch_id: UUID | None = None,
     sealed: str | None = None,
 ) -> JobId:
     return await jobs.enqueue(
         session,
         caller,
-        kind=INGEST_JOB,
+        kind=kind,
         document_id=version.document_id,
         version_id=version.id,
         size=version.size_bytes,

@@ -40,8 +40,30 @@ class IngestSettings(BaseSettings):
     parser_memory_bytes: int = Field(2 * 1024**3, ge=64 * 1024**2, description="Memory one parser may use.")
     parser_seconds: float = Field(120.0, gt=0, description="Time one document may be parsed.")
     parser_processes: int = Field(2, ge=1, description="Documents parsed at once by one worker.")
-    worker_concurrency: int = Field(6, ge=1, description="Documents in the works at once in one worker.")
-
+    max_ocr_pages: int = Field(2_000, ge=1, description="Most scanned pages that are recognised in one document.")
+    max_archive_files: int = Field(
+        1_000, ge=1, description="Most files in one archive or e-mail, those within inner ones counted."
+    )
+    max_archive_depth: int = Field(3, ge=1, le=20, description="How deep archives and e-mails may lie in each other.")
+    max_archive_ratio: int = Field(
+        200, ge=2, description="How many times its packed size a file in an archive may be, from 1 MiB on."
+    )
+    max_unpacked_bytes: int = Field(
+        512 * 1024**2, ge=1024**2, description="Most bytes that all files of one archive unpack to."
+    )
+    worker_concurrency: int = Field(6, ge=1, description="Documents, or batches of small ones, at once in one worker.")
+    parse_concurrency: int = Field(
+        0, ge=0, description="Documents or batches parsed at once, over all workers; 0 means any number."
+    )
+    ocr_concurrency: int = Field(
+        0, ge=0, description="Scanned documents recognised at once, over all workers; 0 means any number."
+    )
+    embed_concurrency: int = Field(
+        0, ge=0, description="Documents or batches embedded at once, over all workers; 0 means any number."
+    )
+    index_concurrency: int = Field(
+        0, ge=0, description="Documents or batches written to the index at once, over all workers; 0 means any number."
+    )
     tenant_concurrency: int = Field(
         0, ge=0, description="Documents of one organisation in the works at once, over all workers; 0 means any number."
     )
@@ -56,4 +78,17 @@ class IngestSettings(BaseSettings):
             wall_seconds=self.parser_seconds,
             pages=self.max_pages,
             characters=self.max_characters,
+            ocr_pages=self.max_ocr_pages,
+            members=self.max_archive_files,
+            archive_depth=self.max_archive_depth,
+            archive_ratio=self.max_archive_ratio,
+            unpacked_bytes=self.max_unpacked_bytes,
         )
+
+    def step_limits(self) -> dict[str, int]:
+        """Return how many may be in each step at once over all workers, by step; 0 means any number."""
+        return {"parse": self.parse_concurrency, "embed": self.embed_concurrency, "index": self.index_concurrency}
+
+    def own_ocr_concurrency(self) -> int:
+        """Return how many scanned documents one worker recognises at once: never so many that nothing else has a place."""
+        return max(1, min(self.parser_processes, self.worker_concurrency - 1))

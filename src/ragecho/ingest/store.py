@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
+from ragecho.kernel.ids import DocumentId
 
 # How long a repetition of a request gets the answer of the first.
 KEPT_HOURS = 24
@@ -82,6 +83,20 @@ async def size_of_workspace(session: AsyncConnection) -> WorkspaceSize:
     """Return how full the caller's workspace is, also with what the caller may not see."""
     found = await session.execute(text("select * from ragecho_workspace_size()"))
     return WorkspaceSize(**found.mappings().one())
+
+
+async def documents_after(
+    session: AsyncConnection, caller: Caller, last: DocumentId | None, *, limit: int
+) -> list[DocumentId]:
+    """Return ids of the workspace's documents in their order, those after `last`. For a caller that sees all."""
+    found = await session.execute(
+        text(
+            "select id from documents where workspace_id = :workspace_id"
+            " and (cast(:last as uuid) is null or id > :last) order by id limit :limit"
+        ),
+        {"workspace_id": caller.workspace_id, "last": last, "limit": limit},
+    )
+    return list(found.scalars())
 
 
 async def read_rules(session: AsyncConnection, caller: Caller) -> dict[str, Any]:

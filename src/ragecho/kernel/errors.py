@@ -129,6 +129,10 @@ class ParseFailed(EchoError):
         self.reason = reason
 
 
+class NeedsRecognition(ParseFailed):
+    """The document has pages that are pictures of text, and the caller asked not to recognise them now."""
+
+
 class GenerationFailed(EchoError):
     """No configured generator produced an answer."""
 

@@ -30,13 +30,16 @@ class ParseLimits:
 class ParseRequest:
     """A file to read. `filename` and `content_type` are hints of the uploader, never trusted.
 
-    `passwords` are tried in order on what is protected by one, members of an archive included; they are nowhere written.
+    `passwords` are tried in order on what is protected by one, members of an archive included; they are nowhere written. Without
+    `recognise` a document with pictures of text that could be recognised is `NeedsRecognition`: that takes long, and may be for
+    somebody else to do.
     """
 
     path: Path
     filename: str
     content_type: str | None = None
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    recognise: bool = True
 
 
 class Parser(Protocol):
@@ -50,6 +53,7 @@ class Parser(Protocol):
         content_type: str | None,
         limits: ParseLimits,
         passwords: tuple[str, ...] = (),
+        recognise: bool = True,
     ) -> ParsedDocument:
         """Return the parsed document; see `ParseRequest` for what the arguments mean."""
         ...

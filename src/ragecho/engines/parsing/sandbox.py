@@ -24,7 +24,7 @@ from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.recognition import Ocr, recognised
 from ragecho.engines.parsing.wire import MOST_FILES, Unread, decode, decode_unread
 from ragecho.engines.rendering.pages import PNG_SIGNATURE
-from ragecho.kernel.errors import ParseFailed, Unavailable
+from ragecho.kernel.errors import NeedsRecognition, ParseFailed, Unavailable
 from ragecho.kernel.parsed import Box, ParsedDocument
 from ragecho.ports.parser import ParseLimits, ParseRequest
 
@@ -83,6 +83,7 @@ class SandboxedParser:
         content_type: str | None,
         limits: ParseLimits,
         passwords: tuple[str, ...] = (),
+        recognise: bool = True,
     ) -> ParsedDocument:
         """Return the parsed document; see the port. A cancelled call kills its process.
 
@@ -98,6 +99,10 @@ class SandboxedParser:
             await self._preload("office")
         if not unread:
             return document
+        if not recognise and self._ocr.missing() is None:
+            raise NeedsRecognition(
+                "needs_recognition", "The document holds pictures of text that are to be recognised."
+            )
 
         def ask(page: Unread, languages: Sequence[str], first: str) -> Awaitable[bytes]:
             what = {"recognise": page.inner, "members": page.members, "languages": languages, "first": first}
@@ -144,6 +149,7 @@ class SandboxedParser:
                     content_type=one.content_type,
                     limits=limits,
                     passwords=one.passwords,
+                    recognise=one.recognise,
                 )
             except ParseFailed as error:
                 return error

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
+from ragecho.ingest.api import IdempotencyKey
 from ragecho.ingest.schemas import AcceptedDocuments
 from ragecho.ingest.sources.by_url import UrlUploads
 from ragecho.ingest.sources.schemas import RunOut, SourceIn, SourceItemOut, SourceOut, SourcePatch, UrlIn
@@ -24,12 +25,12 @@ def build_url_router(uploads: UrlUploads, authenticate: Authenticate) -> APIRout
     Writing = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_WRITE)]
 
     @router.post("/url", status_code=202)
-    async def add_url(caller: Writing, wanted: UrlIn) -> AcceptedDocuments:
+    async def add_url(caller: Writing, wanted: UrlIn, idempotency_key: IdempotencyKey = None) -> AcceptedDocuments:
         """Fetch a page and process it, both in the background.
 
         Private, local and reserved addresses are refused, also behind redirects.
         """
-        accepted = await uploads.accept(caller, wanted.url, labels=wanted.to_labels())
+        accepted = await uploads.accept(caller, wanted.url, labels=wanted.to_labels(), idempotency_key=idempotency_key)
         return AcceptedDocuments.of(accepted)
 
     return router
@@ -42,9 +43,10 @@ def build_sources_router(sources: Sources, authenticate: Authenticate) -> APIRou
     Changing = Annotated[Caller, requires(authenticate, Permission.SOURCES_ADMINISTER)]
 
     @router.post("", status_code=201)
-    async def add_source(caller: Changing, wanted: SourceIn) -> SourceOut:
+    async def add_source(caller: Changing, wanted: SourceIn, idempotency_key: IdempotencyKey = None) -> SourceOut:
         """Set up a source and start its first run."""
-        return SourceOut.of(await sources.add(caller, wanted.kind, wanted.to_change()))
+        added = await sources.add(caller, wanted.kind, wanted.to_change(), idempotency_key=idempotency_key)
+        return SourceOut.of(added)
 
     @router.get("")
     async def list_sources(caller: Reading, paging: PageParams) -> Page[SourceOut]:
@@ -73,9 +75,9 @@ def build_sources_router(sources: Sources, authenticate: Authenticate) -> APIRou
         return Response(status_code=204)
 
     @router.post("/{source_id}/sync", status_code=202)
-    async def sync_source(caller: Changing, source_id: UUID) -> RunOut:
+    async def sync_source(caller: Changing, source_id: UUID, idempotency_key: IdempotencyKey = None) -> RunOut:
         """Look at the source now; returns the run under way where there is one."""
-        return RunOut.of(await sources.sync(caller, source_id))
+        return RunOut.of(await sources.sync(caller, source_id, idempotency_key=idempotency_key))
 
     @router.get("/{source_id}/runs")
     async def list_source_runs(caller: Reading, source_id: UUID, paging: PageParams) -> Page[RunOut]:

@@ -1,20 +1,18 @@
-"""Documents by URL. The document is there at once, with its address as its content; a job fetches the page behind it.
-
-The address is stored as a list of URLs (`text/uri-list`, RFC 2483), named by the document's id in a comment, so that no two
-waiting documents hold the same bytes.
-"""
+"""Documents by URL. The document is there at once, with its address as its content; a job fetches the page behind it."""
 
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
 
+from ragecho.ingest.addresses import FETCH_JOB, MAX_BYTES, URI_LIST, address_in, uri_list
 from ragecho.ingest.model import Accepted, AcceptedUpload, Labels
-from ragecho.ingest.service import INGEST_JOB
+from ragecho.ingest.repetition import Repetition
+from ragecho.ingest.service import INGEST_JOB, upload_of
 from ragecho.ingest.sources.intake import Intake
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import InvalidInput, NotFound
@@ -32,8 +30,6 @@ from ragecho.ports.source import Fetched, Gone, Pages, Skipped, SourceRefused
 
 log = get_logger(__name__)
 
-FETCH_JOB = "fetch_url"
-URI_LIST = "text/uri-list"
 AT_ONCE = 8
 
 
@@ -61,22 +57,35 @@ class UrlUploads:
         self._intake = intake
         self._allow_private = allow_private
 
-    async def accept(self, caller: Caller, url: str, *, labels: Labels) -> AcceptedUpload:
-        """Make the document and queue its fetching. Raises `AddressRefused`, and what uploads raise for their labels."""
+    async def accept(
+        self, caller: Caller, url: str, *, labels: Labels, idempotency_key: str | None = None
+    ) -> AcceptedUpload:
+        """Make the document and queue its fetching.
+
+        Raises `AddressRefused`, what uploads raise for their labels, and as `Repetition.known_answer`.
+        """
         address = checked_address(url, allow_private=self._allow_private)
         document_id, batch_id = DocumentId(uuid7()), uuid7()
         labels = replace(labels, metadata=labels.metadata | {"url": address})
-        blob = await self._blobs.put(caller.workspace_id, _uri_list(document_id, address), max_bytes=10_000)
-        version = Version(
-            VersionId(uuid7()), document_id, 1, page_name(address), URI_LIST, blob.size_bytes, blob.sha256
-        )
+        asked = {
+            "url": address,
+            "labels": [str(labels.access), labels.tags, labels.metadata, asdict(labels.named)],
+        }
+        repetition = Repetition(caller, idempotency_key, "add_url", asked)
         async with self._database.transaction(caller) as session:
+            if (known := await repetition.known_answer(session)) is not None:
+                return upload_of(known)
+            blob = await self._blobs.put(caller.workspace_id, _uri_list(document_id, address), max_bytes=MAX_BYTES)
+            version = Version(
+                VersionId(uuid7()), document_id, 1, page_name(address), URI_LIST, blob.size_bytes, blob.sha256
+            )
             await self._intake.insert(session, caller, version, labels)
             job_id = await jobs.enqueue(
                 session, caller, kind=FETCH_JOB, document_id=document_id, version_id=version.id, batch_id=batch_id
             )
-        accepted = Accepted(document_id, version.filename, "queued", job_id, None)
-        return AcceptedUpload(batch_id, (accepted,))
+            answer = AcceptedUpload(batch_id, (Accepted(document_id, version.filename, "queued", job_id, None),))
+            await repetition.keep(session, asdict(answer))
+        return answer
 
 
 class UrlFetching:
@@ -107,7 +116,7 @@ class UrlFetching:
 
     async def _fetch(self, caller: Caller, job: Job) -> None:
         version, url = await self._wanted(caller, job)
-        if url is None:  # an earlier attempt got as far
+        if url is None:  # an earlier attempt got as far, or it is no address of ours
             await self._hand_on(caller, job, version, None)
             return
         outcome = await self._pages.fetch(url)
@@ -131,7 +140,7 @@ class UrlFetching:
         if found.content_type != URI_LIST:
             return found, None
         content = b"".join([piece async for piece in self._blobs.open(caller.workspace_id, found.sha256)])
-        return found, content.decode().splitlines()[1]
+        return found, address_in(found.document_id, content)
 
     async def _hand_on(self, caller: Caller, job: Job, version: Version, metadata: dict[str, Any] | None) -> None:
         async with self._database.transaction(caller) as session:
@@ -162,7 +171,7 @@ class UrlFetching:
 
 
 async def _uri_list(document_id: DocumentId, address: str) -> AsyncIterator[bytes]:
-    yield f"# {document_id}\r\n{httpx.URL(address)}\r\n".encode()
+    yield uri_list(document_id, str(httpx.URL(address)))
 
 
 def _filled(version: Version, page: Fetched, blob: StoredBlob) -> Version:

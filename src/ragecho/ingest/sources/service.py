@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
+from ragecho.ingest.repetition import Repetition
 from ragecho.ingest.sources import store, store_items
 from ragecho.ingest.sources.model import SYNC_JOB, Run, SourceLabels, StoredItem, StoredSource
 from ragecho.ingest.sources.sync import JOB_BYTES
@@ -56,13 +57,21 @@ class Sources:
         self._database = database
         self._sealer = sealer
 
-    async def add(self, caller: Caller, kind: str, change: SourceChange) -> SourceState:
-        """Set up a source and start its first run. Raises `InvalidInput` with what is wrong, `NotFound` for readers."""
+    async def add(
+        self, caller: Caller, kind: str, change: SourceChange, *, idempotency_key: str | None = None
+    ) -> SourceState:
+        """Set up a source and start its first run.
+
+        Raises `InvalidInput` with what is wrong, `NotFound` for readers, and as `Repetition.known_answer`.
+        """
         config = checked_config(kind, change.config or {})
         labels = _checked_labels(change.labels or SourceLabels())
         source_id = uuid7()
         secrets = _checked_secrets(config, change.secrets or {})
+        repetition = Repetition(caller, idempotency_key, "add_source", _asked(kind, config, labels, change))
         async with self._database.transaction(caller) as session:
+            if (known := await repetition.known_answer(session)) is not None:
+                return await self._state(session, caller, UUID(known["id"]))
             await _check_readers(caller, session, labels)
             values = {
                 "id": source_id,
@@ -80,6 +89,7 @@ class Sources:
             if not change.is_paused:
                 await begin(session, caller, source_id, reason="asked")
             await _record(session, caller, "source.added", source_id, {"kind": kind, "name": values["name"]})
+            await repetition.keep(session, {"id": source_id})
             return await self._state(session, caller, source_id)
 
     async def change(self, caller: Caller, source_id: UUID, change: SourceChange) -> SourceState:
@@ -111,11 +121,16 @@ class Sources:
             await _record(session, caller, "source.changed", source_id, {"changed": what})
             return await self._state(session, caller, source_id)
 
-    async def sync(self, caller: Caller, source_id: UUID) -> Run:
-        """Start a run, or return the one under way. Raises `NotFound`."""
+    async def sync(self, caller: Caller, source_id: UUID, *, idempotency_key: str | None = None) -> Run:
+        """Start a run, or return the one under way. Raises `NotFound`, and as `Repetition.known_answer`."""
+        repetition = Repetition(caller, idempotency_key, "sync_source", {"source": source_id})
         async with self._database.transaction(caller) as session:
             await _get(session, caller, source_id, for_update=True)
+            known = await repetition.known_answer(session)
+            if known is not None and (before := await store.get_run(session, caller, UUID(known["id"]))) is not None:
+                return before
             run = await begin(session, caller, source_id, reason="asked")
+            await repetition.keep(session, {"id": run.id})
             await _record(session, caller, "source.synced", source_id, {"run_id": run.id})
         return run
 
@@ -206,6 +221,19 @@ def checked_config(kind: str, config: Mapping[str, Any]) -> SourceConfig:
     if address is not None and not (kind == "git" and address.startswith("file://")):
         check_url(address)
     return checked
+
+
+def _asked(kind: str, config: SourceConfig, labels: SourceLabels, change: SourceChange) -> dict[str, Any]:
+    """Return what a request for a source asks for; of its secrets the names only."""
+    return {
+        "kind": kind,
+        "name": change.name,
+        "config": config.model_dump(mode="json"),
+        "secrets": sorted(change.secrets or ()),
+        "labels": labels.as_json(),
+        "interval_seconds": change.interval_seconds,
+        "is_paused": change.is_paused,
+    }
 
 
 def _checked_secrets(config: SourceConfig, secrets: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ragecho.ingest.sources.by_url import FETCH_JOB, UrlFetching
+from ragecho.ingest.addresses import FETCH_JOB
+from ragecho.ingest.sources.by_url import UrlFetching
 from ragecho.ingest.sources.model import SYNC_JOB
 from ragecho.ingest.sources.schedule import SourceSchedule
 from ragecho.ingest.sources.sync import SourceSync

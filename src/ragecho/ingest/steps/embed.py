@@ -28,8 +28,8 @@ class Embedded:
 
 
 def cache_model(embedder: Embedder) -> str:
-    """Return the name that embeddings are kept under: vectors of another revision are other vectors."""
-    return f"{embedder.model}@{embedder.revision}"
+    """Return the name that embeddings are kept under: vectors of another revision or length are other vectors."""
+    return f"{embedder.model}@{embedder.revision}/{embedder.dimensions}"
 
 
 async def embed(
@@ -43,12 +43,20 @@ async def embed(
     count_cache_lookup(CACHE, is_hit=True, times=len(known))
     count_cache_lookup(CACHE, is_hit=False, times=len(missing))
     fresh: dict[bytes, str] = {}
+    kept: dict[bytes, str] = {}
     wanted = list(missing.items())
     for first in range(0, len(wanted), PIECE_CHUNKS):
         await advance(first / len(wanted))
         piece = wanted[first : first + PIECE_CHUNKS]
         vectors = await embedder.embed_passages([text for _, text in piece])
         count_embedded(embedder.model, len(piece))
-        fresh |= {digest: vector_literal(vector) for (digest, _), vector in zip(piece, vectors, strict=True)}
-    found = known | fresh
+        made = {digest: vector_literal(vector) for (digest, _), vector in zip(piece, vectors, strict=True)}
+        if first + PIECE_CHUNKS < len(wanted):
+            # A crash in the middle of a long document costs one piece; the last one is kept with the document.
+            async with database.transaction(caller) as session:
+                await library.store_embeddings(session, caller, cache_model(embedder), made)
+            kept |= made
+        else:
+            fresh = made
+    found = known | kept | fresh
     return Embedded([found[digest] for digest in digests], fresh, list(known))

@@ -10,6 +10,11 @@ from ragecho.kernel.ids import DocumentId, JobId, OrganizationId, VersionId, Wor
 
 OPEN_STATUSES = ("queued", "running")
 
+# Ordinary work; and the recognition of text in scans, which takes minutes where other documents take seconds. What is in the
+# second one is done one job at a time, and has its own limits.
+INGEST_QUEUE = "ingest"
+OCR_QUEUE = "ocr"
+
 
 class Priority(StrEnum):
     """Which of a workspace's jobs come first. Other workspaces wait neither longer nor shorter for it."""
@@ -28,7 +33,7 @@ class Priority(StrEnum):
 class Job:
     """One piece of background work. `error` holds `code`, `reason` and `message`; `progress` runs from 0 to 1.
 
-    `queue_job_id` is its delivery in the queue. `priority` (-1, 0 or 1) orders the jobs of one workspace among themselves,
+    `queue_job_id` is its delivery in `queue`. `priority` (-1, 0 or 1) orders the jobs of one workspace among themselves,
     `batch_id` is the upload it came with, and `sealed` a password of its file, encrypted.
     """
 
@@ -52,6 +57,7 @@ class Job:
     priority: int = 0
     batch_id: UUID | None = None
     sealed: str | None = field(default=None, repr=False)
+    queue: str = INGEST_QUEUE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,33 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from procrastinate import App, PsycopgConnector
-from procrastinate.connector import BaseConnector
-from procrastinate.jobs import Job as QueueJob
-from procrastinate.manager import JobManager
+from procrastinate import App, JobContext, PsycopgConnector
 from sqlalchemy.engine import make_url
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import EchoError, InvalidInput, NotFound, ParseFailed, TooLarge, WorkspaceArchived
+from ragecho.kernel.errors import (
+    EchoError,
+    InvalidInput,
+    NotFound,
+    ParseFailed,
+    TooLarge,
+    Unavailable,
+    WorkspaceArchived,
+)
 from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
 from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
 from ragecho.platform.jobs import store
+from ragecho.platform.jobs.fetching import FairManager
 from ragecho.platform.jobs.model import Job
 from ragecho.platform.telemetry import attach, bind_caller, get_logger, span
-from ragecho.platform.telemetry.metrics import count_job
+from ragecho.platform.telemetry.metrics import count_job, observe_job, observe_job_wait
 
 log = get_logger(__name__)
 
@@ -31,8 +38,8 @@ DEAD_AFTER_SECONDS = 10.0
 SWEEP_SECONDS = 3.0
 BACKOFF_SECONDS = (2.0, 5.0, 20.0, 120.0)
 
-FETCH = "select * from ragecho_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(most)s)"
-
+# Facts of an error that are kept with its job: the limit it went past, and where that is set.
+TOLD = ("limit", "setting")
 # What trying again cannot change.
 PERMANENT = (ParseFailed, InvalidInput, NotFound, TooLarge)
 
@@ -41,26 +48,14 @@ Handler = Callable[[Caller, Sequence[Job]], Awaitable[Mapping[JobId, Exception]]
 GiveUp = Callable[[Session, Caller, Job, dict[str, Any]], Awaitable[None]]
 
 
-class _LimitedManager(JobManager):
-    """Fetches no delivery of an organisation that has as many in the works as it may have."""
-
-    def __init__(self, connector: BaseConnector, most: int) -> None:
-        super().__init__(connector)
-        self._most = most
-
-    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
-        """Return the next delivery, marked as being done, or None."""
-        row = await self.connector.execute_query_one_async(
-            query=FETCH, queues=list(queues) if queues else None, worker_id=worker_id, most=self._most
-        )
-        return None if row["id"] is None else QueueJob.from_row(row)
+class HandedOn(Exception):
+    """The job waits in another queue now; its handler has seen to that."""
 
 
 class JobRunner:
     """A worker of one process. `handlers` do a kind of job; `give_up` says what else changes when one ends for good.
 
-    Up to `batch` small jobs of one workspace are handled together, and of one organisation at most `tenant_concurrency` jobs at
-    once over all workers (0: any number).
+    Up to `batch` small jobs of one workspace are handled together. The limits are those of `FairManager`.
     """
 
     def __init__(
@@ -72,6 +67,8 @@ class JobRunner:
         concurrency: int = 4,
         batch: int = 1,
         tenant_concurrency: int = 0,
+        queue_limits: Mapping[str, int] | None = None,
+        own_queue_limits: Mapping[str, int] | None = None,
     ) -> None:
         self._database = database
         self._handlers = handlers
@@ -80,14 +77,22 @@ class JobRunner:
         self._batch = batch
         self._tenant_concurrency = tenant_concurrency
         self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
-        self._app.task(name=store.TASK)(self._deliver)
-        if tenant_concurrency:
-            self._app.job_manager = _LimitedManager(self._app.connector, tenant_concurrency)
+        self._app.task(name=store.TASK, pass_context=True)(self._deliver)
+        self._manager = FairManager(
+            self._app.connector,
+            slots=concurrency,
+            tenant_concurrency=tenant_concurrency,
+            queue_limits=queue_limits,
+            own_queue_limits=own_queue_limits,
+        )
+        self._app.job_manager = self._manager
+        self._is_working = False
 
     async def run(self, *, queues: tuple[str, ...] | None = None, on_ready: Callable[[], None] | None = None) -> None:
         """Work until cancelled. Raises when the queue's connection is lost: the process is then started anew."""
         async with self._app.open_async():
             sweep = asyncio.create_task(self._sweep())
+            self._is_working = True
             if on_ready:
                 on_ready()
             try:
@@ -102,7 +107,14 @@ class JobRunner:
                     delete_jobs="successful",
                 )
             finally:
+                self._is_working = False
                 sweep.cancel()
+
+    async def check(self) -> str | None:
+        """Return nothing while this takes jobs. Raises `Unavailable`. A check of readiness."""
+        if not self._is_working:
+            raise Unavailable("No jobs are taken now.")
+        return None
 
     async def _sweep(self) -> None:
         while True:
@@ -115,7 +127,13 @@ class JobRunner:
                 log.exception("jobs.sweep_failed")
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _deliver(self, job_id: str, organization_id: str, workspace_id: str) -> None:
+    async def _deliver(self, context: JobContext, job_id: str, organization_id: str, workspace_id: str) -> None:
+        try:
+            await self._take_up(job_id, organization_id, workspace_id)
+        finally:
+            self._manager.let_go(context.job.id)
+
+    async def _take_up(self, job_id: str, organization_id: str, workspace_id: str) -> None:
         caller = Caller.worker(OrganizationId(UUID(organization_id)), WorkspaceId(UUID(workspace_id)))
         bind_caller(workspace_id=workspace_id, user_id=None)
         try:
@@ -127,11 +145,14 @@ class JobRunner:
                 claimed = await store.claim(session, caller, JobId(UUID(job_id)), limit=limit)
             if not claimed:
                 return
+            _observe_waits(claimed)
             first, *others = claimed
+            started = time.perf_counter()
             with attach(first.trace), span("job", job_kind=first.kind, job_id=job_id, jobs=len(claimed)):
                 try:
                     await self._attempt(caller, claimed)
                 finally:
+                    observe_job(first.kind, time.perf_counter() - started)
                     await asyncio.shield(self._let_go(others))
         except WorkspaceArchived:
             # Archiving has put the job back to its start; restoring the workspace hands it out again (store.deliver_open).
@@ -144,14 +165,7 @@ class JobRunner:
                 await store.drop_deliveries(session, others)
 
     async def _attempt(self, caller: Caller, claimed: Sequence[Job]) -> None:
-        doable = []
-        for job in claimed:
-            if job.attempts > job.max_attempts:
-                # It was claimed as often as allowed and never ended: it takes its worker down with it.
-                message = "Its worker died each time. See the worker's log."
-                await self._end(caller, job, "dead", _error("crashed", message))
-            else:
-                doable.append(job)
+        doable = [job for job in claimed if not await self._is_hopeless(caller, job)]
         if not doable:
             return
         try:
@@ -171,18 +185,33 @@ class JobRunner:
                 return
             failures = {doable[0].id: error}
         for job in doable:
-            failure = failures.get(job.id)
-            if failure is None:
-                count_job(job.kind, "succeeded")
-            elif isinstance(failure, WorkspaceArchived):
-                log.info("job.parked", job_id=str(job.id))
-            else:
-                await self._fail(caller, job, failure)
+            await self._conclude(caller, job, failures.get(job.id))
+
+    async def _is_hopeless(self, caller: Caller, job: Job) -> bool:
+        """End a job that was claimed as often as allowed and never ended: it takes its worker down with it."""
+        if job.attempts <= job.max_attempts:
+            return False
+        # What an earlier attempt said may be what is behind it.
+        before = {"before": job.error} if job.error else {}
+        error = _error("crashed", "Its worker died each time. See the worker's log.") | before
+        await self._end(caller, job, "dead", error)
+        return True
+
+    async def _conclude(self, caller: Caller, job: Job, failure: Exception | None) -> None:
+        if failure is None:
+            count_job(job.kind, "succeeded")
+        elif isinstance(failure, HandedOn):
+            log.info("job.handed_on", job_id=str(job.id))
+        elif isinstance(failure, WorkspaceArchived):
+            log.info("job.parked", job_id=str(job.id))
+        else:
+            await self._fail(caller, job, failure)
 
     async def _fail(self, caller: Caller, job: Job, error: Exception) -> None:
         if isinstance(error, PERMANENT):
             reason = error.reason if isinstance(error, ParseFailed) else error.code
-            await self._end(caller, job, "failed", _error(reason, error.message))
+            told = {name: error.facts[name] for name in TOLD if error.facts.get(name) is not None}
+            await self._end(caller, job, "failed", _error(reason, error.message) | told)
             return
         log.error("job.attempt_failed", kind=job.kind, job_id=str(job.id), attempt=job.attempts, exc_info=error)
         message = error.message if isinstance(error, EchoError) else "Something went wrong inside; it is in the log."
@@ -212,6 +241,12 @@ class JobRunner:
                 return
             await store.finish(session, caller, job.id, status=status, error=error)
             await self._give_up(session, caller, job, error)
+
+
+def _observe_waits(claimed: Sequence[Job]) -> None:
+    for job in claimed:
+        if job.attempts == 1 and job.started_at is not None:
+            observe_job_wait(job.queue, max(0.0, (job.started_at - job.created_at).total_seconds()))
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, WorkspaceId, uuid7
-from ragecho.platform.jobs.model import OPEN_STATUSES, Job, Priority
+from ragecho.platform.jobs.model import INGEST_QUEUE, OCR_QUEUE, OPEN_STATUSES, Job, Priority
 from ragecho.platform.telemetry import inject
 
 COLUMNS = (
     "id, organization_id, workspace_id, kind, document_id, version_id, status, stage, progress, attempts, max_attempts,"
-    " error, trace, created_at, started_at, finished_at, queue_job_id, priority, batch_id, sealed"
+    " error, trace, created_at, started_at, finished_at, queue_job_id, priority, batch_id, sealed, queue"
 )
 TASK = "ragecho.run_job"
 
@@ -25,13 +25,15 @@ DEFER = text(
     f"update jobs set queue_job_id = {_DEFERRED.format(queue='queue', turn='turn')}"
     " where workspace_id = :workspace_id and id = :id"
 )
-# Start-time fair queueing: a job's turn comes one after its workspace's newest open job, and not before the queue's own
-# time, which is the turn it serves now. A workspace with 10 000 documents waiting does not delay one that brings three.
+# Start-time fair queueing: a job's turn comes one after the last of its workspace's open jobs, and not before the queue's own
+# time, which is the turn it serves now. A workspace with 10 000 documents waiting does not delay one that brings three. What is
+# put off, as after a failure, keeps its old turn and does not hold the queue's time back.
 TAKE_TURN = """
     greatest(
-      coalesce((select turn + 1 from (select turn, status from jobs where workspace_id = :workspace_id
-                order by created_at desc, id desc limit 1) newest where status = any (:open)), 0),
-      coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' order by q.priority desc, q.id limit 1), 0))"""
+      coalesce((select turn + 1 from jobs where workspace_id = :workspace_id and status in ('queued', 'running')
+                order by turn desc limit 1), 0),
+      coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' and q.queue_name = :queue
+                and q.scheduled_at <= now() order by q.priority desc, q.id limit 1), 0))"""
 ENQUEUE = text(f"""
     with taken as materialized (select {TAKE_TURN} as turn)
     insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, priority, batch_id,
@@ -39,8 +41,10 @@ ENQUEUE = text(f"""
     select :workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb), :size,
            :priority, :batch_id, :sealed, taken.turn, {_DEFERRED.format(queue="cast(:queue as text)", turn="taken.turn")}
     from taken""")
-# Done several at a time: first attempts on little input. Others wait for nobody and delay nobody.
+# Done several at a time: first attempts on little input, and so much of it together that the batch takes seconds, because its
+# worker's place is nobody else's meanwhile. Others wait for nobody and delay nobody.
 SMALL_BYTES = 256 * 1024
+BATCH_BYTES = 256 * 1024
 # A workspace's own order: where one of its jobs is delivered while a more urgent one waits, the two change places, deliveries
 # and turns. So priorities move nothing between workspaces.
 PREFER = text("""
@@ -67,14 +71,18 @@ PREFER = text("""
     select id from free""")
 CLAIM = text(f"""
     with delivered as (
-      select id, kind, queue_job_id, attempts = 0 and size <= :small as is_small from jobs
+      select id, kind, queue, queue_job_id, size, attempts = 0 and size <= :small and queue <> :alone as is_small from jobs
       where workspace_id = :workspace_id and id = :id and status = any (:open) for update
     ), waiting as (
-      select j.queue_job_id from jobs j join delivered d on j.kind = d.kind and d.is_small
+      select j.queue_job_id, j.size, j.priority, j.created_at, j.id
+      from jobs j join delivered d on j.kind = d.kind and j.queue = d.queue and d.is_small
       where j.workspace_id = :workspace_id and j.status = 'queued' and j.attempts = 0 and j.size <= :small and j.id <> d.id
       order by j.priority desc, j.created_at, j.id limit cast(:others as int) for update of j skip locked
+    ), fitting as (
+      select queue_job_id, (select size from delivered) + sum(size) over (order by priority desc, created_at, id) as together
+      from waiting
     ), free as (
-      select q.id from procrastinate_jobs q join waiting w on w.queue_job_id = q.id
+      select q.id from procrastinate_jobs q join fitting w on w.queue_job_id = q.id and w.together <= :batch_bytes
       where q.status = 'todo' for update of q skip locked
     ), taken as (
       -- Held by the same worker as the delivered one: if it dies, all are handed out again, one by one.
@@ -101,7 +109,7 @@ async def enqueue(
     kind: str,
     document_id: DocumentId | None = None,
     version_id: VersionId | None = None,
-    queue: str = "ingest",
+    queue: str = INGEST_QUEUE,
     size: int = 0,
     priority: Priority = Priority.NORMAL,
     batch_id: UUID | None = None,
@@ -124,7 +132,6 @@ async def enqueue(
             "priority": priority.rank,
             "batch_id": batch_id,
             "sealed": sealed,
-            "open": list(OPEN_STATUSES),
             "task": TASK,
             "args": _arguments(caller, job_id),
             "delay_seconds": 0,
@@ -147,6 +154,18 @@ async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, de
     )
 
 
+async def move(session: AsyncConnection, caller: Caller, job_id: JobId, *, queue: str) -> None:
+    """Let a running job wait in another queue, with all its attempts: it did no wrong, it needs something else."""
+    await session.execute(
+        text(
+            "update jobs set status = 'queued', stage = null, attempts = 0, started_at = null, queue = :queue"
+            " where workspace_id = :workspace_id and id = :id"
+        ),
+        {"workspace_id": caller.workspace_id, "id": job_id, "queue": queue},
+    )
+    await deliver(session, caller, job_id)
+
+
 async def room_of_organization(session: AsyncConnection, caller: Caller, most: int) -> int:
     """Return how many more deliveries of the caller's organisation may be taken up, holding the others' look for one."""
     await session.execute(text("select pg_advisory_xact_lock(hashtextextended('ragecho_fetch_job', 7))"))
@@ -160,7 +179,9 @@ async def room_of_organization(session: AsyncConnection, caller: Caller, most: i
 
 
 async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limit: int = 1) -> list[Job]:
-    """Start an open job, one more attempt, and with a small one up to `limit` - 1 others of its kind and workspace.
+    """Start an open job, one more attempt, and with a small one up to `limit` - 1 others of its kind, queue and workspace.
+
+    Together these are `BATCH_BYTES` at most.
 
     The delivered job comes first, or the more urgent one of its workspace that took its place. Empty when it is gone,
     cancelled or done: there is nothing to do then.
@@ -174,6 +195,8 @@ async def claim(session: AsyncConnection, caller: Caller, job_id: JobId, *, limi
             "id": job_id,
             "open": list(OPEN_STATUSES),
             "small": SMALL_BYTES,
+            "batch_bytes": BATCH_BYTES,
+            "alone": OCR_QUEUE,
             "others": limit - 1,
         },
     )

@@ -1,6 +1,7 @@
 """SQL that looks at jobs, and what is done with many of them at once. Row-level security decides which are seen."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import text
@@ -46,41 +47,86 @@ async def list_jobs(
 async def get_many(
     session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId], *, is_still_caller: bool = False
 ) -> list[Job]:
-    """Return those of the jobs that the caller may see, oldest first.
+    """Return those of the jobs that the caller may see, oldest first; `is_still_caller` as in `look`."""
+    return (await look(session, caller, job_ids, is_still_caller=is_still_caller)).jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Jobs as they were at one moment, oldest first. `mark` names the moment: see `changed_since`; None without jobs."""
+
+    jobs: list[Job]
+    mark: int | None
+
+
+async def look(
+    session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId], *, is_still_caller: bool = False
+) -> Look:
+    """Return those of the jobs that the caller may see, and a mark of the moment.
 
     With `is_still_caller` by what the caller is at this moment rather than was when the request began: a credential that
     ended, a membership or a group that was left, leave nothing.
     """
+    still = is_still_caller and not caller.sees_all
     found = await session.execute(
         text(
-            f"select {COLUMNS} from jobs where workspace_id = :workspace_id and id = any (:ids)"
-            + (STILL_READABLE if is_still_caller and not caller.sees_all else "")
+            f"select {COLUMNS}, cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint) as mark from jobs"
+            " where workspace_id = :workspace_id and id = any (:ids)"
+            + (STILL_READABLE if still else "")
             + " order by created_at, id"
         ),
-        {"workspace_id": caller.workspace_id, "ids": list(job_ids)}
-        | (
-            {"user_id": caller.user_id, "api_key_id": caller.api_key_id, "grant_id": caller.grant_id}
-            if is_still_caller and not caller.sees_all
-            else {}
-        ),
+        {"workspace_id": caller.workspace_id, "ids": list(job_ids)} | (_credentials(caller) if still else {}),
     )
-    return [job_of(row) for row in found.mappings()]
+    rows = found.mappings().all()
+    return Look([job_of(row) for row in rows], int(rows[0]["mark"]) if rows else None)
 
 
-async def get_batch(session: AsyncConnection, caller: Caller, batch_id: UUID) -> Batch | None:
-    """Return how far an upload is; None when the caller sees no job of it."""
+async def changed_since(
+    session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId], mark: int
+) -> set[JobId] | None:
+    """Return which of the jobs were changed by a transaction that had not ended at `mark`; None when it is not of this database.
+
+    A row's `xmin` is the transaction that wrote it, of which 32 bits are kept. Some jobs that did not change may be among them.
+    """
+    ahead = await session.execute(
+        text("select cast(cast(pg_snapshot_xmax(pg_current_snapshot()) as text) as bigint) < :mark"), {"mark": mark}
+    )
+    if ahead.scalar_one():
+        return None
+    found = await session.execute(
+        text(
+            "select id from jobs where workspace_id = :workspace_id and id = any (:ids)"
+            " and mod(cast(cast(xmin as text) as bigint) - mod(cast(:mark as bigint), 4294967296) + 4294967296, 4294967296)"
+            "   < 2147483648"
+        ),
+        {"workspace_id": caller.workspace_id, "ids": list(job_ids), "mark": mark},
+    )
+    return set(found.scalars())
+
+
+async def get_batch(
+    session: AsyncConnection, caller: Caller, batch_id: UUID, *, is_still_caller: bool = False
+) -> Batch | None:
+    """Return how far an upload is; None when the caller sees no job of it. `is_still_caller` as in `look`."""
+    still = is_still_caller and not caller.sees_all
     found = await session.execute(
         text(
             "select status, count(*) as jobs, sum(case when status in ('queued', 'running') then progress else 1 end) as done"
-            " from jobs where workspace_id = :workspace_id and batch_id = :batch_id group by status"
+            " from jobs where workspace_id = :workspace_id and batch_id = :batch_id"
+            + (STILL_READABLE if still else "")
+            + " group by status"
         ),
-        {"workspace_id": caller.workspace_id, "batch_id": batch_id},
+        {"workspace_id": caller.workspace_id, "batch_id": batch_id} | (_credentials(caller) if still else {}),
     )
     rows = found.mappings().all()
     if not rows:
         return None
     statuses = {row["status"]: int(row["jobs"]) for row in rows}
     return Batch(batch_id, statuses, min(1.0, float(sum(row["done"] for row in rows)) / sum(statuses.values())))
+
+
+def _credentials(caller: Caller) -> dict[str, object]:
+    return {"user_id": caller.user_id, "api_key_id": caller.api_key_id, "grant_id": caller.grant_id}
 
 
 async def discard(session: AsyncConnection, caller: Caller, job_id: JobId) -> None:

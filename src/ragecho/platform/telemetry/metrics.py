@@ -1,7 +1,7 @@
 """Every metric of Echo, declared in one place. No label ever names a tenant, a person or a document.
 
-Each process has its own numbers. The queue's gauges are set from the database by the role that serves `/metrics`,
-so they count all workers; a worker's own histograms stay in the worker.
+Each process has its own numbers. The queue's gauges are set from the database by whoever serves `/metrics`, so they count all
+workers; a worker's own histograms are its own, on its own port (`RAGECHO_METRICS_PORT`).
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,27 @@ QUEUE_OLDEST_SECONDS = Gauge(
     ("queue", "status"),
     registry=REGISTRY,
 )
+JOB_SECONDS = Histogram(
+    "ragecho_job_seconds",
+    "Time of one attempt of a job, or of a batch of small ones.",
+    ("task",),
+    buckets=_SLOW,
+    registry=REGISTRY,
+)
+JOB_WAIT_SECONDS = Histogram(
+    "ragecho_job_wait_seconds",
+    "Time from a job's making to its first attempt.",
+    ("queue",),
+    buckets=(*_SLOW, 900, 3600),
+    registry=REGISTRY,
+)
+STEP_WAIT_SECONDS = Histogram(
+    "ragecho_step_wait_seconds",
+    "Time that work waited for a step that is limited over all workers.",
+    ("step",),
+    buckets=_SLOW,
+    registry=REGISTRY,
+)
 MAINTENANCE = Counter(
     "ragecho_maintenance_removed_total", "What maintenance in this process removed.", ("what",), registry=REGISTRY
 )
@@ -100,6 +121,21 @@ def count_answer(outcome: str) -> None:
 def count_job(task: str, status: str) -> None:
     """Count one job that ended here: succeeded, retried, failed, cancelled or dead."""
     JOBS.labels(task, status).inc()
+
+
+def observe_job(task: str, seconds: float) -> None:
+    """Record the time of one attempt."""
+    JOB_SECONDS.labels(task).observe(seconds)
+
+
+def observe_job_wait(queue: str, seconds: float) -> None:
+    """Record how long a job waited until a worker took it up for the first time."""
+    JOB_WAIT_SECONDS.labels(queue).observe(seconds)
+
+
+def observe_step_wait(step: str, seconds: float) -> None:
+    """Record how long work waited for a place in a step."""
+    STEP_WAIT_SECONDS.labels(step).observe(seconds)
 
 
 def set_jobs_now(counts: Mapping[tuple[str, str], int]) -> None:
