@@ -6,7 +6,7 @@ from ragecho.ingest.service import Uploads
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import DocumentId, JobId
-from ragecho.library import contents, index_check
+from ragecho.library import contents, index_check, reindexing
 from ragecho.library.index_check import IndexHealth
 from ragecho.platform.database import Database
 from ragecho.ports.blobs import BlobStore
@@ -23,7 +23,7 @@ class Repair:
 
 
 class Index:
-    """Checks and mends the index of one workspace while it is in use."""
+    """Checks and mends the index of one workspace while it is in use. Its embedding space is `Reindexing`'s to change."""
 
     def __init__(self, database: Database, blobs: BlobStore, uploads: Uploads) -> None:
         self._database = database
@@ -47,11 +47,21 @@ class Index:
         if "wrong_readers" in broken:
             async with self._database.transaction(caller) as session:
                 await index_check.repair_readers(session, caller)
+        if "foreign_spaces" in broken:
+            await self._sweep(caller)
         orphans = await index_check.orphaned_blobs(self._database, self._blobs, caller)
         removed = await contents.remove_unreferenced(self._database, self._blobs, caller, orphans)
         async with self._database.transaction(caller) as session:
             await index_check.repair_counts(session, caller)
         return Repair(documents, len(lost), removed, counts=True)
+
+    async def _sweep(self, caller: Caller) -> None:
+        """Remove what a re-indexing left that is over, or whose last jobs were lost."""
+        await reindexing.sweep_all(self._database, caller)
+        async with self._database.transaction(caller) as session:
+            known = await reindexing.get(session, caller, for_update=True)
+            if known is not None and known.status is reindexing.ReindexStatus.SWITCHING:
+                await reindexing.set_status(session, caller, reindexing.ReindexStatus.DONE)
 
     async def _process_again(self, caller: Caller, broken: set[str]) -> int:
         wanted: set[DocumentId] = set()

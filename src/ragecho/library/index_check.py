@@ -19,6 +19,7 @@ WRONG_COUNTS = "wrong_counts"
 MENDED_BY_PROCESSING = (
     "missing_chunks",
     "foreign_chunks",
+    "mixed_spaces",
     "missing_vectors",
     "orphaned_vectors",
     "missing_terms",

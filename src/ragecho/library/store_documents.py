@@ -390,6 +390,7 @@ async def list_chunks(
         text(
             'select id, version_id, ordinal, start_offset as start, end_offset as "end", page, heading_path, tokens, text,'
             " count(*) over () as total from chunks where workspace_id = :workspace_id and document_id = :id"
+            " and space_id = (select w.space_id from workspaces w where w.id = :workspace_id)"
             " order by ordinal limit :limit offset :offset"
         ),
         {"workspace_id": caller.workspace_id, "id": document_id, "limit": limit, "offset": offset},

@@ -10,6 +10,14 @@ from ragecho.kernel.caller import Caller
 
 SAMPLES = 10
 _W = "workspace_id = :workspace_id"
+# The space that queries use, and those that may have pieces: the one that is being filled, and any other one as long as a
+# re-indexing job is there to remove what it left.
+_OWN = "(select w.space_id from workspaces w where w.id = :workspace_id)"
+_SPACES = (
+    "(select w.space_id from workspaces w where w.id = :workspace_id union all select r.to_space_id from reindexes r"
+    f" where r.{_W} and r.status = 'filling' and r.is_open)"
+)
+_IS_SWEPT = f"exists (select from jobs j where j.{_W} and j.kind = 'reindex' and j.status in ('queued', 'running'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +39,10 @@ def _pieces_without(one: str, other: str, one_id: str, other_id: str) -> TextCla
 COMPARISONS = (
     Comparison(
         "missing_chunks",
-        "documents that are ready but do not have all their chunks",
+        "documents that are ready but do not have all their chunks in the workspace's embedding space",
         text(
             f"select d.id from documents d where d.{_W} and d.current_version_id is not null and d.chunks <>"
-            f" (select count(*) from chunks c where c.{_W} and c.document_id = d.id)"
+            f" (select count(*) from chunks c where c.{_W} and c.document_id = d.id and c.space_id = {_OWN})"
         ),
     ),
     Comparison(
@@ -65,6 +73,29 @@ COMPARISONS = (
         "orphaned_terms",
         "documents with lexical entries that have no chunk",
         _pieces_without("chunk_terms", "chunks", "chunk_id", "id"),
+    ),
+    Comparison(
+        "foreign_spaces",
+        "documents with chunks, vectors or lexical entries in an embedding space that the workspace does not use",
+        text(
+            " union ".join(
+                f"select c.document_id as id from {table} c where c.{_W} and c.space_id not in {_SPACES} and not {_IS_SWEPT}"
+                for table in ("chunks", "chunk_vectors", "chunk_terms")
+            )
+        ),
+    ),
+    Comparison(
+        "mixed_spaces",
+        "documents with vectors or lexical entries in another embedding space than their chunk's, or of another length",
+        text(
+            " union ".join(
+                f"select a.document_id as id from {table} a join chunks c on c.workspace_id = a.workspace_id"
+                f" and c.id = a.chunk_id where a.{_W} and a.space_id <> c.space_id"
+                for table in ("chunk_vectors", "chunk_terms")
+            )
+            + " union select v.document_id as id from chunk_vectors v join embedding_spaces s on s.id = v.space_id"
+            f" where v.{_W} and vector_dims(v.embedding) <> s.dimensions"
+        ),
     ),
     Comparison(
         "wrong_readers",
@@ -110,16 +141,19 @@ COMPARISONS = (
 WRONG_COUNTS = text(f"""
     with counted as (
       select c.space_id, t.term, count(*) as chunks from chunk_terms c, unnest(c.terms) as t (term)
-      where c.{_W} group by c.space_id, t.term
+      where c.{_W} and c.space_id in {_SPACES} group by c.space_id, t.term
     )
-    select count(*) from counted full join (select * from term_frequencies where {_W} and chunks <> 0) f
+    select count(*) from counted full join (
+      select * from term_frequencies where {_W} and chunks <> 0 and space_id in {_SPACES}) f
       on f.space_id = counted.space_id and f.term = counted.term
     where counted.chunks is distinct from f.chunks""")
 WRONG_SIZES = text(f"""
     with counted as (
-      select space_id, count(*) as chunks, sum(length) as terms from chunk_terms where {_W} group by space_id
+      select space_id, count(*) as chunks, sum(length) as terms from chunk_terms
+      where {_W} and space_id in {_SPACES} group by space_id
     )
-    select count(*) from counted full join (select * from index_statistics where {_W} and chunks <> 0) s
+    select count(*) from counted full join (
+      select * from index_statistics where {_W} and chunks <> 0 and space_id in {_SPACES}) s
       on s.space_id = counted.space_id
     where counted.chunks is distinct from s.chunks or counted.terms is distinct from s.terms""")
 RECOUNT = (
