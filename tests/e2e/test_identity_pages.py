@@ -55,7 +55,6 @@ class TestSigningIn:
         # The e-mail field has the focus: type, tab, type, enter.
         me.page.keyboard.type(person.email)
         me.page.keyboard.press("Tab")
-        me.page.keyboard.press("Tab")
         me.page.keyboard.type(PASSWORD)
         me.page.keyboard.press("Enter")
         expect(me.page.locator("h1")).to_contain_text("bittet um Zugriff")
