@@ -134,3 +134,45 @@ def test_a_presentation_is_read_slide_by_slide_in_reading_order_with_its_notes()
     ]
     assert path_of(document, "No title here") == ()
     assert [page.kind.value for page in document.pages] == ["slide"] * 6
+
+
+def test_an_open_document_is_read_as_its_twin_of_the_other_office() -> None:
+    """LibreOffice made these of the files above; what it changed or dropped on the way is no part of the comparison."""
+    document, twin = parse("handbook.odt"), parse("handbook.docx")
+    lost = {"nested", "Page", "Formula", "alpha"}  # list levels, a field, a formula
+    ours = [one for one in seen(document) if not any(word in one[1] for word in lost)]
+    assert ours == [one for one in seen(twin) if not any(word in one[1] for word in lost)]
+    assert ("list_item", "1. alpha") in seen(document)
+    assert (document.title, document.authors) == ("Handbook", ("Ann Roe", "Bo Li"))
+
+
+def test_an_open_workbook_and_presentation_keep_sheets_and_slides() -> None:
+    book = parse("workbook.ods")
+    assert book.warnings == ("Hidden sheets were left out: Secret.",)
+    assert [text for kind, text in seen(book) if kind == "heading"] == [
+        "Sales 2024",
+        "Sparse",
+        "Merged",
+        "Two tables",
+        "HidCol",
+    ]
+    assert ("table", "| Group | 2023 H1 | 2023 H2 |\n| - | - | - |\n| x | 1 | 2 |\n| x | 3 | 4 |") in seen(book)
+    assert "| North | 1200.5 | 1300 | 45.6% |" in book.text
+    deck, twin = parse("deck.odp"), parse("deck.pptx")
+    assert [page.number for page in deck.pages] == [1, 2, 3, 4, 5, 6]
+    assert ("note", "Speaker says hello") in seen(deck)
+    tables = [text for kind, text in seen(deck) if kind == "table"]
+    assert tables == [text for kind, text in seen(twin) if kind == "table"]
+
+
+def test_a_book_is_its_spine_with_the_headings_of_its_table_of_contents() -> None:
+    document = parse("handbook.epub")
+    assert (document.title, document.authors) == ("Handbook", ("Ann Roe", "Bo Li"))
+    assert [text for kind, text in seen(document) if kind == "heading"] == [
+        "Section 1",
+        "First chapter",
+        "Last chapter",
+        "Chapter that ends with a table",
+    ]
+    assert document.text.count("First chapter") == 1
+    assert path_of(document, "Closing words.") == ("Last chapter",)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, table_text
-from ragecho.engines.parsing.detect import DOCX, ODP, ODS, PPTX, XLSX
+from ragecho.engines.parsing.detect import DOCX, EPUB, ODP, ODS, ODT, PPTX, XLSX
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.ooxml import cell_comments, charts, declares_entities
 from ragecho.kernel.parsed import BlockKind, PageKind
@@ -77,6 +77,14 @@ def _own_reader(content_type: str) -> Callable[[DocumentBuilder, bytes, ParseLim
         from ragecho.engines.parsing.pptx import read_pptx
 
         return read_pptx
+    if content_type in (ODT, ODS, ODP):
+        from ragecho.engines.parsing.opendocument import read_opendocument
+
+        return read_opendocument
+    if content_type == EPUB:
+        from ragecho.engines.parsing.epub import read_epub
+
+        return read_epub
     return None
 
 

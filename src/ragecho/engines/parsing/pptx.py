@@ -4,8 +4,7 @@ Turned down for this: xberg (loses speaker notes and the place of grouped shapes
 (no order, no diagrams).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, table_text
@@ -13,6 +12,7 @@ from ragecho.engines.parsing.charts import add_drawn, description
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.formulas import as_tex
 from ragecho.engines.parsing.package import Package, describe, main_of, words_of
+from ragecho.engines.parsing.reading_order import Shape, in_order
 from ragecho.kernel.parsed import BlockKind, PageKind
 from ragecho.ports.parser import ParseLimits
 
@@ -21,17 +21,6 @@ _TITLES = frozenset({"title", "ctrTitle"})
 _SHAPES = frozenset({"sp", "grpSp", "graphicFrame", "pic", "cxnSp"})
 _DEEPEST = 30
 _MOST_SHAPES = 5_000
-_SAME_ROW = 0.5  # of the lower shape's height that two shapes have to share
-
-
-@dataclass(slots=True)
-class _Shape:
-    element: ET.Element
-    left: float
-    top: float
-    right: float
-    bottom: float
-    inner: "list[_Shape] | None" = None
 
 
 def read_pptx(builder: DocumentBuilder, data: bytes, limits: ParseLimits) -> None:
@@ -68,7 +57,7 @@ class _Slide:
         titles = [one for one in shapes if _placeholder(one.element)[0] in _TITLES]
         if not titles:
             self._builder.end_section(2)
-        for shape in [*titles, *_in_order([one for one in shapes if one not in titles])]:
+        for shape in [*titles, *in_order([one for one in shapes if one not in titles])]:
             self._add(shape)
         for _, kind, path in self._package.related(self._part):
             if kind == "notesSlide":
@@ -76,7 +65,7 @@ class _Slide:
             elif kind == "comments":
                 self._add_comments(self._package.part(path), authors)
 
-    def _shapes(self, tree: ET.Element, scale: tuple[float, float, float, float], depth: int) -> Iterator[_Shape]:
+    def _shapes(self, tree: ET.Element, scale: tuple[float, float, float, float], depth: int) -> Iterator[Shape]:
         for element in list(_children(tree))[:_MOST_SHAPES]:
             if element.tag not in _SHAPES or depth > _DEEPEST or _is_hidden(element):
                 continue
@@ -87,7 +76,7 @@ class _Slide:
                 if inner and not (right > left and bottom > top):
                     left, top = min(one.left for one in inner), min(one.top for one in inner)
                     right, bottom = max(one.right for one in inner), max(one.bottom for one in inner)
-            yield _Shape(element, left, top, right, bottom, inner)
+            yield Shape(element, left, top, right, bottom, inner)
 
     def _box(self, element: ET.Element, scale: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         place = _place(element)
@@ -100,10 +89,10 @@ class _Slide:
         left, top = left * across + right, top * down + below
         return left, top, left + width * across, top + height * down
 
-    def _add(self, shape: _Shape) -> None:
+    def _add(self, shape: Shape) -> None:
         element = shape.element
         if shape.inner is not None:
-            for one in _in_order(shape.inner):
+            for one in in_order(shape.inner):
                 self._add(one)
         elif element.tag == "graphicFrame":
             table = element.find(".//tbl")
@@ -257,32 +246,6 @@ def _inner_scale(group: ET.Element, scale: tuple[float, float, float, float]) ->
         scale[2] + scale[0] * (place[0] - at[0] * across),
         scale[3] + scale[1] * (place[1] - at[1] * down),
     )
-
-
-def _in_order(shapes: Sequence[_Shape], depth: int = 0) -> list[_Shape]:
-    """Return shapes as they are read: bands from top to bottom; within a band columns from left to right."""
-    if len(shapes) < 2 or depth > _DEEPEST:  # noqa: PLR2004 (nothing to order)
-        return list(shapes)
-    for first, last in (("top", "bottom"), ("left", "right")):
-        bands = _bands(shapes, first, last)
-        if len(bands) > 1:
-            return [shape for band in bands for shape in _in_order(band, depth + 1)]
-    return sorted(shapes, key=lambda shape: (shape.top, shape.left))
-
-
-def _bands(shapes: Sequence[_Shape], first: str, last: str) -> list[list[_Shape]]:
-    """Return shapes in groups that do not overlap along one axis (a tenth of the smaller may)."""
-    bands: list[list[_Shape]] = []
-    end = 0.0
-    for shape in sorted(shapes, key=lambda one: (getattr(one, first), getattr(one, last))):
-        start, stop = getattr(shape, first), getattr(shape, last)
-        if bands and start < end - 0.1 * min(stop - start, end - start + 1):
-            bands[-1].append(shape)
-            end = max(end, stop)
-        else:
-            bands.append([shape])
-            end = stop
-    return bands
 
 
 def _lines(body: ET.Element) -> list[str]:
