@@ -78,10 +78,10 @@ class Route:
 def route_of(state: IndexState, tuning: SearchTuning, *, matching: int | None = None) -> Route:
     """Return the route for an index; `matching` is how many chunks a filter leaves (None without a filter)."""
     among = Among.ALL if matching is None else Among.DOCUMENTS
+    found = min(state.chunks, state.readable if matching is None else matching)
     if state.chunks < tuning.exact_below_chunks:
         # The cap is for sizes at which ranking every row would be slow.
-        return Route(False, among, among, tuning.candidate_cap if matching is None else None)
-    found = min(state.chunks, state.readable if matching is None else matching)
+        return Route(False, among, among, _cap(found, state, tuning) if matching is None else None)
     if matching is None and found < state.chunks:
         among = Among.READERS
     is_few = found < tuning.few_chunks
@@ -100,5 +100,5 @@ def route_of(state: IndexState, tuning: SearchTuning, *, matching: int | None = 
 
 def _cap(found: int, state: IndexState, tuning: SearchTuning) -> int:
     """Return the cap of rows looked at by their terms, of which only a share will be readable. Powers of two: few plans."""
-    widening = 1 << round(math.log2(state.chunks / max(found, 1)))
+    widening = 1 << round(math.log2(max(state.chunks, 1) / max(found, 1)))
     return min(tuning.candidate_cap * widening, max(tuning.widest_cap, tuning.candidate_cap))

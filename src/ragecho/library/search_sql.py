@@ -52,6 +52,12 @@ _LEXICAL = """
       from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), '{among}',
                                       {documents}, cast(:candidate_cap as int), :depth) l
     )"""
+# What an index in memory proposes, best first.
+_PROPOSED = """
+    {side}_side as materialized (
+      select p.chunk_id, p.score, p.rank
+      from unnest(cast(:{side}_ids as uuid[]), cast(:{side}_scores as real[])) with ordinality p (chunk_id, score, rank)
+    )"""
 # Laid on 0 to 1 between the best and the SPREAD-th candidate, however many are asked for; deeper ones follow just below 0.
 _VECTOR_PART = """
         select chunk_id, {share} * case when laid < 0 then laid / 100 else laid end as part from (
@@ -133,20 +139,23 @@ def search_statement(
     dimensions: int,
     filters: frozenset[str],
     share: float,
+    proposed: frozenset[str] = frozenset(),
 ) -> tuple[TextClause, frozenset[str]]:
     """Return the statement of one search and its parameters' names.
 
     `mode` is hybrid, vector or lexical; `filters` are names of `filter_parameters`; `share` is the vectors' part of the
-    fused score.
+    fused score. `proposed` are the sides (vector, lexical) whose candidates come as `<side>_ids` and `<side>_scores`.
     """
     sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
-        sides.append(_vector_side(route, dimensions, filters))
+        is_proposed = "vector" in proposed
+        sides.append(_PROPOSED.format(side="vector") if is_proposed else _vector_side(route, dimensions, filters))
         parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0, spread=SPREAD))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
-        sides.append(_LEXICAL.format(among=route.lexical_among, documents=_documents(route.lexical_among)))
+        is_proposed = "lexical" in proposed
+        sides.append(_PROPOSED.format(side="lexical") if is_proposed else _lexical_side(route))
         parts.append(_LEXICAL_PART.format(share=1.0 - share if mode == "hybrid" else 1.0))
         joins.append("left join lexical_side l on l.chunk_id = c.id")
     statement = text(
@@ -172,6 +181,10 @@ def _vector_side(route: Route, dimensions: int, filters: frozenset[str]) -> str:
     return _VECTOR_GRAPH.format(
         distance=_GRAPH.format(dimensions=dimensions), dimension_test=dimension_test, filters=among
     )
+
+
+def _lexical_side(route: Route) -> str:
+    return _LEXICAL.format(among=route.lexical_among, documents=_documents(route.lexical_among))
 
 
 def _documents(among: Among) -> str:
