@@ -3,20 +3,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_exactness import passage
 
 from ragecho.library.query.typos import corrected, distance, meant, missing_words
 
-FOUND = [passage("You receive the parliament's exclusive maintenance schedule in Lübeck; restated values are related.")]
+FOUND = "you receive the parliament's (exclusive) maintenance schedule in lübeck; restated values are related."
 
 
 @pytest.mark.parametrize(
     ("word", "meant_word"),
     [
         ("recieve", "receive"),
-        ("parliment", "parliament"),
+        ("maintainance", "maintenance"),
+        ("exlcusive", "exclusive"),
         ("elclusive", "exclusive"),
-        ("maintenence", "maintenance"),
         ("Lubeck", "lübeck"),
         ("shcedule", "schedule"),
     ],
@@ -32,8 +31,7 @@ def test_other_forms_known_words_and_codes_are_no_slips(word: str) -> None:
 
 
 def test_beginnings_and_endings_are_grammar() -> None:
-    found = [passage("The branded shirt of the reactor")]
-    assert meant(["rebranded", "reactors"], found) == {}
+    assert meant(["rebranded", "reactors"], "the branded shirt of the reactor") == {}
 
 
 def test_what_is_quoted_is_left_as_it_is() -> None:
@@ -45,7 +43,7 @@ def test_only_the_word_itself_is_replaced() -> None:
 
 
 def test_scripts_without_spaces_are_left_alone() -> None:
-    assert missing_words("黑豹队的防守丢了多少分", [passage("黑豹队")]) == []
+    assert missing_words("黑豹队的防守丢了多少分", "黑豹队") == []
 
 
 words = st.text(alphabet="abcé", max_size=7)

@@ -8,7 +8,7 @@ level, has other principals and so another key.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
 from ragecho.kernel.passages import Passage
 from ragecho.library.analysis import ANALYSIS_VERSION
 from ragecho.library.model import SearchFilter
+from ragecho.library.query.options import Facts, SearchOptions, facts_of
 from ragecho.library.search_route import SearchTuning
 from ragecho.platform.cache import SingleFlight
 from ragecho.platform.telemetry.metrics import count_cache_lookup
@@ -27,7 +28,7 @@ from ragecho.ports.cache import Cache
 from ragecho.ports.embedder import Embedder, Vectors
 
 # Of the stored form and of the ranking behind it: processes of two releases may share one cache.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Kept:
 
     index: IndexVersion
     passages: list[Passage]
+    facts: Facts = field(default_factory=Facts)
 
 
 def key_of(
@@ -55,6 +57,7 @@ def key_of(
     k: int,
     mode: str,
     wanted: SearchFilter,
+    options: SearchOptions,
 ) -> str:
     """Return the key of one caller's search: the digest of everything that its result depends on but the index."""
     parts = [
@@ -70,6 +73,7 @@ def key_of(
         k,
         mode,
         asdict(wanted),
+        asdict(options),
     ]
     return "search:" + blake2b(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS), digest_size=24).hexdigest()
 
@@ -141,7 +145,9 @@ class QueryVectors:
 
 
 def _encoded(kept: Kept) -> bytes:
-    return orjson.dumps({"space": kept.index.space_id, "version": kept.index.version, "passages": kept.passages})
+    return orjson.dumps(
+        {"space": kept.index.space_id, "version": kept.index.version, "passages": kept.passages, "facts": kept.facts}
+    )
 
 
 def _decoded(stored: bytes) -> Kept | None:
@@ -161,6 +167,6 @@ def _decoded(stored: bytes) -> Kept | None:
             )
             for one in found["passages"]
         ]
-        return Kept(IndexVersion(UUID(found["space"]), found["version"]), passages)
+        return Kept(IndexVersion(UUID(found["space"]), found["version"]), passages, facts_of(found["facts"]))
     except (ValueError, KeyError, TypeError):
         return None

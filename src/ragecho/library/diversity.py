@@ -12,7 +12,8 @@ from ragecho.library.query.options import Duplicate
 # Of two texts that differ in fewer words than this, one is shown; numbers are never among what may differ.
 _SAME_WORDS: Final = 0.95
 _SAME_LENGTH: Final = 0.9
-_SAME_NEARNESS: Final = 0.03
+_SAME_NEARNESS: Final = 0.02
+_SAMPLE: Final = 24
 _OVERLAPPING: Final = 0.5
 _MEANING = re.compile(r"[^\W_]{4,}")
 
@@ -70,12 +71,14 @@ def _overlaps(one: Passage, other: Passage) -> bool:
 
 
 def _is_near(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
-    """Compare words only where length and nearness to the question are almost the same: few pairs are left."""
+    """Compare words only where nearness, length and some samples are the same: of what a search finds, next to nothing."""
+    if abs(one.scores.get("vector", 0.0) - other.scores.get("vector", 0.0)) > _SAME_NEARNESS:
+        return False
     lengths = sorted((len(one.text), len(other.text)))
     if lengths[0] < _SAME_LENGTH * lengths[1]:
         return False
-    nearness = [passage.scores.get("vector") for passage in (one, other)]
-    if None not in nearness and abs(nearness[0] - nearness[1]) > _SAME_NEARNESS:  # type: ignore[operator]  # both are numbers here
+    middle, quarter = lengths[0] // 2, lengths[0] // 4
+    if not any(one.text[at : at + _SAMPLE] in other.text for at in (middle, quarter)):
         return False
     mine, its = (words.setdefault(id(passage), frozenset(passage.text.split())) for passage in (one, other))
     differing = mine ^ its

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -18,6 +19,8 @@ from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
 from ragecho.library.fusion import vector_share
 from ragecho.library.model import SearchFilter
+from ragecho.library.query.options import Expand, Facts, SearchOptions
+from ragecho.library.refining import Refining, Request, expanded, passage_of
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
     GRAPH_LIST,
@@ -50,11 +53,16 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages, best first, and what each step took in milliseconds. `is_cached`: they had been found before, and still hold."""
+    """Passages, best first, and what each step took in milliseconds. `is_cached`: they had been found before, and still hold.
+
+    `matches` says where in an expanded passage's document what was found lies, by its chunk.
+    """
 
     passages: list[Passage]
     timings_ms: dict[str, float] = field(default_factory=dict)
     is_cached: bool = False
+    facts: Facts = field(default_factory=Facts)
+    matches: dict[ChunkId, tuple[int, int]] = field(default_factory=dict)
 
 
 def vector_literal(vector: Vectors) -> str:
@@ -90,24 +98,40 @@ class PassageSearch:
         k: int,
         mode: SearchMode = SearchMode.HYBRID,
         wanted: SearchFilter | None = None,
+        options: SearchOptions | None = None,
     ) -> Found:
         """Return the best `k` passages that the caller may read. `score` is the fused score; `scores` its parts."""
         started = time.perf_counter()
         timings: dict[str, float] = {}
-        among = wanted or SearchFilter()
+        among, chosen = wanted or SearchFilter(), options or SearchOptions()
+
+        async def one(text: str, *, k: int, mode: str, wanted: SearchFilter, is_word: bool = False) -> Kept:
+            took: dict[str, float] = {}
+            kept = await self._find(caller, text, took, k=k, mode=SearchMode(mode), wanted=wanted)
+            timings.update({name: timings.get(name, 0.0) + spent for name, spent in took.items()})
+            return kept
+
+        async def embed(text: str, space_id: UUID) -> str:
+            return vector_literal(await self._vectors.embed(text))
 
         async def find() -> Kept:
-            return await self._find(caller, query, timings, k=k, mode=mode, wanted=among)
+            steps = Refining(
+                self._database, find=one, embed=embed, stemmings=lambda: self._states[_key(caller)].stemmings
+            )
+            return await steps.search(Request(caller, query, k, str(mode), among, chosen))
 
         if self._results is None:
             kept, is_cached = await find(), False
         else:
-            key = key_of(caller, self._embedder, self._tuning, query=query, k=k, mode=str(mode), wanted=among)
+            key = key_of(
+                caller, self._embedder, self._tuning, query=query, k=k, mode=str(mode), wanted=among, options=chosen
+            )
             kept, is_cached = await self._results.get(key, present=lambda: self._version(caller), find=find)
         timings["total"] = (time.perf_counter() - started) * 1e3
         for step, milliseconds in timings.items():
             observe_search(step, milliseconds / 1e3)
-        return Found(kept.passages, {name: round(value, 3) for name, value in timings.items()}, is_cached)
+        rounded = {name: round(value, 3) for name, value in timings.items()}
+        return Found(kept.passages, rounded, is_cached, facts=kept.facts)
 
     async def _find(
         self,
@@ -128,7 +152,12 @@ class PassageSearch:
         with span("search.query", mode=str(mode), k=k):
             rows, state = await self._query(caller, query, vector, k=k, mode=mode, wanted=wanted)
         timings |= {"embed": (embedded - started) * 1e3, "query": (time.perf_counter() - embedded) * 1e3}
-        return Kept(IndexVersion(state.space_id, state.version), [_passage(row) for row in rows])
+        return Kept(IndexVersion(state.space_id, state.version), [passage_of(row) for row in rows])
+
+    async def expand(self, caller: Caller, found: Found, how: Expand) -> Found:
+        """Return what was found with what stands around each passage; `matches` says where in it what was found lies."""
+        passages, matches = await expanded(self._database, caller, found.passages, how)
+        return replace(found, passages=passages, matches=matches)
 
     async def _version(self, caller: Caller) -> IndexVersion:
         (rows,) = await self._database.read(caller, _state_query(caller))
@@ -263,24 +292,4 @@ def _state(caller: Caller, rows: Sequence[Mapping[str, Any]]) -> IndexState:
         row["version"],
         chunks if caller.sees_all else min(chunks, row["readable"]),
         chunks if caller.sees_all else min(chunks, row["surely_readable"]),
-    )
-
-
-def _passage(row: Mapping[str, Any]) -> Passage:
-    scores = {name: float(row[name]) for name in ("vector", "lexical") if row[name] is not None}
-    return Passage(
-        chunk_id=row["chunk_id"],
-        document_id=row["document_id"],
-        version_id=row["version_id"],
-        filename=row["filename"],
-        title=row["title"],
-        heading_path=tuple(row["heading_path"]),
-        page=row["page"],
-        page_breaks=tuple(row["page_breaks"]),
-        start=row["start_offset"],
-        end=row["end_offset"],
-        text=row["text"],
-        content_sha256=row["content_sha256"],
-        score=float(row["score"]),
-        scores=scores | {"fused": float(row["score"])},
     )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from ragecho.kernel.passages import Passage
-from ragecho.library.analysis import UNSPACED
+from ragecho.library.analysis import UNSPACED, terms_of
 
 MAX_FORMS: Final = 6
 MAX_CHARACTERS: Final = 300
@@ -20,6 +20,8 @@ MAX_CHARACTERS: Final = 300
 CERTAIN: Final = 1.0
 # IL-6 and COVID-19 are words of a language more than they are identifiers: a push, no rule.
 LIKELY: Final = 0.05
+# Unless they are what a short question is about.
+PROBABLE: Final = 0.5
 _LOOSE: Final = 0.5
 _CONTEXT: Final = 0.8
 
@@ -38,6 +40,7 @@ _JOINING: Final = "-._"
 _DASHES: Final = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-") | dict.fromkeys(map(ord, "’‘ʼ"), "'")
 _CODE_LENGTH: Final = 4
 _LONG_NUMBER: Final = 5
+_FEW_WORDS: Final = 2
 _MANY_DIGITS: Final = 3
 
 
@@ -68,7 +71,17 @@ def forms_of(question: str) -> tuple[Form, ...]:
         bonus = _bonus(match[0])
         if bonus and len(match[0]) <= MAX_CHARACTERS:
             found.setdefault(folded(match[0]), Form(match[0], is_phrase=False, bonus=bonus))
-    return tuple(found.values())[:MAX_FORMS]
+    forms = tuple(found.values())[:MAX_FORMS]
+    if any(form.bonus == LIKELY for form in forms) and _is_about(forms, question):
+        return tuple(replace(form, bonus=max(form.bonus, PROBABLE)) for form in forms)
+    return forms
+
+
+def _is_about(forms: Sequence[Form], question: str) -> bool:
+    """Tell whether a question has few words of meaning besides its forms."""
+    for form in forms:
+        question = question.replace(form.text, " ")
+    return len(terms_of(question)) <= _FEW_WORDS
 
 
 def _bonus(run: str) -> float:
@@ -88,7 +101,7 @@ def _bonus(run: str) -> float:
     # AB-12.34/7, K7E0421 and 2.3.1, but neither IL-6 nor 3-month-old.
     if is_numbered or (connectors > 1 and capitals and is_long):
         return CERTAIN
-    return LIKELY if capitals and (connectors or is_long) else 0.0
+    return LIKELY if (letters and connectors) or (capitals and is_long) else 0.0
 
 
 def _bonus_of_letters(run: str) -> float:

@@ -6,67 +6,80 @@ it alone, by the same caller, finds nothing (library/refining.py).
 """
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from ragecho.kernel.passages import Passage
-from ragecho.library.analysis import UNSPACED, is_stop_word
+from ragecho.library.analysis import UNSPACED, is_stop_word, terms_of
 
 MAX_WORDS: Final = 3
 LOOKED_AT: Final = 10
+COMPARED: Final = 6
 _LEAST_LENGTH: Final = 5
 # One slip in a short word, two in a long one.
 _TWO_SLIPS_FROM: Final = 9
 _WORD = re.compile(rf"(?<![\w.@/'’-])[^\W\d_{UNSPACED}]{{{_LEAST_LENGTH},40}}(?![\w@/'’-])")
 _CONTENT = re.compile(r"\w{4,}")
 _FEW_WORDS: Final = 3
-_KNOWN = re.compile(rf"[^\W\d_{UNSPACED}]{{4,42}}")
+_MARKS: Final = ".,;:!?()[]{}\"'“”„«»‘’…*"
 
 
-def missing_words(question: str, passages: Sequence[Passage], *, beside: Collection[str] = ()) -> list[str]:
-    """Return the question's longer words that do not begin any word of the passages; `beside` are exact forms to leave alone."""
+def text_of(passages: Sequence[Passage]) -> str:
+    """Return all that is read of some passages, case-folded: texts, titles, headings and names of files."""
+    parts = (
+        part
+        for passage in passages
+        for part in (passage.text, passage.title or "", passage.filename, *passage.heading_path)
+    )
+    return "\n".join(parts).casefold()
+
+
+def missing_words(question: str, text: str, *, beside: Collection[str] = ()) -> list[str]:
+    """Return the question's longer words that `text` (case-folded) holds in no form; `beside` are exact forms to leave alone."""
     for form in beside:
         question = question.replace(form, " ")
     words = {word.casefold(): word for word in _WORD.findall(question)}
-    if not words:
-        return []
-    text = _text_of(passages[:LOOKED_AT])
-    # An ending less, so that another form of the word counts as the word.
+    # By its stem, so that another form of the word counts as the word.
     return [
         word
         for folded, word in words.items()
-        if folded[: max(_LEAST_LENGTH - 1, len(folded) - 2)] not in text and not is_stop_word(folded)
+        if folded not in text and not is_stop_word(folded) and terms_of(folded)[0] not in text
     ]
 
 
-def meant(words: Sequence[str], passages: Sequence[Passage], *, looked_at: int = LOOKED_AT) -> dict[str, str]:
-    """Return the nearest word of the passages for each word that has one, within one slip (two in long words).
+def meant(words: Sequence[str], text: str) -> dict[str, str]:
+    """Return the nearest word of `text` (case-folded) for each word that has one, within one slip (two in long words).
 
     Slips are Damerau's: a letter too much, too few, wrong, or two letters in each other's place.
     """
-    counted: Counter[str] = Counter(_KNOWN.findall(_text_of(passages[:looked_at])))
+    known = set(text.split())
     found: dict[str, str] = {}
     for word in words[:MAX_WORDS]:
-        best = _nearest(word.casefold(), counted)
+        best = _nearest(word.casefold(), known, text)
         if best is not None:
             found[word] = best
     return found
 
 
-def _nearest(word: str, counted: Mapping[str, int]) -> str | None:
+def _nearest(word: str, known: Collection[str], text: str) -> str | None:
     limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
-    near: list[tuple[int, bool, int, str]] = []
-    for other, times in counted.items():
-        if abs(len(other) - len(word)) > limit or (other[0] != word[0] and other[-3:] != word[-3:]):
+    # A comma or bracket may stand at either end.
+    least, most, first, last = len(word) - limit, len(word) + limit + 2, word[0], word[-3:]
+    near: dict[str, tuple[int, bool, int, str]] = {}
+    likely = [token for token in known if first in token[:2] or token.endswith(last)]
+    for token in likely:
+        if not least <= len(token) <= most:
+            continue
+        other = token.strip(_MARKS)
+        if not other.isalpha() or abs(len(other) - len(word)) > limit:
             continue
         # Endings and beginnings are grammar, not slips.
         if other.startswith(word) or word.startswith(other) or other.endswith(word) or word.endswith(other):
             continue
         slips = distance(word, other, limit)
         if slips <= limit:
-            near.append((slips, other[0] != word[0], -times, other))
-    return min(near)[3] if near else None
+            near[other] = (slips, other[0] != first, -text.count(other), other)
+    return min(near.values())[3] if near else None
 
 
 def distance(one: str, other: str, limit: int) -> int:
@@ -119,12 +132,3 @@ def corrected(question: str, words: Mapping[str, str]) -> str:
     for word, other in words.items():
         question = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", other, question)
     return question
-
-
-def _text_of(passages: Sequence[Passage]) -> str:
-    parts = (
-        part
-        for passage in passages
-        for part in (passage.text, passage.title or "", passage.filename, *passage.heading_path)
-    )
-    return "\n".join(parts).casefold()
