@@ -13,6 +13,7 @@ from ragecho.identity.mail import store as mail_store
 from ragecho.identity.mail.delivery import BATCH, Mailer
 from ragecho.identity.mail.render import Mail
 from ragecho.kernel.errors import EchoError
+from ragecho.platform.background import in_background
 from ragecho.platform.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -78,14 +79,8 @@ class AccountUpkeep:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run for as long as the context lasts."""
-        async with self._mailer.running():
-            task = asyncio.create_task(self._tidying(), name="tidying of accounts")
-            try:
-                yield
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        async with self._mailer.running(), in_background(self._tidying(), name="tidying of accounts"):
+            yield
 
     async def _tidying(self) -> None:
         while True:

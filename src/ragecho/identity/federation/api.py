@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 
 from ragecho.identity.federation.diagnosis import Verdict
 from ragecho.identity.federation.providers import ProviderAdministration
@@ -18,22 +18,14 @@ from ragecho.identity.federation.schemas import (
 )
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import NotFound
 from ragecho.platform.http.pages import Page, PageParams
-from ragecho.platform.http.permissions import Authenticate, requires
+from ragecho.platform.http.permissions import Authenticate, requires_own_organization
 
 
 def build_identity_providers_router(administration: ProviderAdministration, authenticate: Authenticate) -> APIRouter:
     """Return the routes; what they act on is the caller's own organisation, any other does not exist."""
     router = APIRouter(prefix="/api/v1/organizations/{organization_id}", tags=["identity providers"])
-    Administering = Annotated[Caller, requires(authenticate, Permission.ORGANIZATION_ADMINISTER)]
-
-    async def of_this_organization(caller: Administering, organization_id: UUID) -> Caller:
-        if caller.organization_id != organization_id:
-            raise NotFound("There is no such organisation.")
-        return caller
-
-    Own = Annotated[Caller, Depends(of_this_organization)]
+    Own = Annotated[Caller, requires_own_organization(authenticate, Permission.ORGANIZATION_ADMINISTER)]
 
     @router.get("/identity-providers")
     async def list_identity_providers(caller: Own, paging: PageParams) -> Page[ProviderOut]:

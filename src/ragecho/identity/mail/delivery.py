@@ -12,6 +12,7 @@ from ragecho.identity.mail.render import message_of
 from ragecho.identity.mail.smtp import NotDelivered, Transport
 from ragecho.identity.vault import VaultError
 from ragecho.kernel.errors import EchoError
+from ragecho.platform.background import in_background
 from ragecho.platform.database import Database, Row
 from ragecho.platform.telemetry import get_logger
 
@@ -68,13 +69,8 @@ class Mailer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver in the background while the block runs."""
-        task = asyncio.create_task(self._run(), name="mail delivery")
-        try:
+        async with in_background(self._run(), name="mail delivery"):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 Opening a link only shows a page: mail scanners open links, too. What it does is done by the form.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -11,11 +11,10 @@ from starlette.responses import Response
 
 from ragecho.identity.accounts.errors import LinkNotValid, PasswordRefused
 from ragecho.identity.pages.kit import Kit, dead_link, form_status, refused
-from ragecho.identity.pages.routes_register import mail_sent, placed
+from ragecho.identity.pages.routes_register import address_form, mail_sent, placed
 from ragecho.identity.pages.routes_sign_in import signed_in
 from ragecho.identity.pages.ways import Way
-from ragecho.identity.protocol.model import Interaction
-from ragecho.kernel.errors import EchoError, InvalidInput
+from ragecho.kernel.errors import EchoError
 
 
 def recover_routes(kit: Kit) -> APIRouter:
@@ -28,7 +27,7 @@ def recover_routes(kit: Kit) -> APIRouter:
         way = Way.of(request.query_params)
         async with kit.transaction() as db:
             interaction = await kit.interaction(db, request, way)
-        return _forgot_page(kit, request, way, interaction, {})
+        return address_form(kit, request, "forgot_password.html", way, interaction=interaction, form={})
 
     @router.post("/forgot-password")
     async def forgot(request: Request) -> Response:
@@ -42,7 +41,10 @@ def recover_routes(kit: Kit) -> APIRouter:
         try:
             await accounts.request_password_reset(email, browser=kit.browser(request, visitor))
         except EchoError as error:
-            return refused(_forgot_page(kit, request, way, interaction, form, error=error), error)
+            page = address_form(
+                kit, request, "forgot_password.html", way, interaction=interaction, form=form, error=error
+            )
+            return refused(page, error)
         minutes = kit.tools.settings.link_minutes
         response = mail_sent(
             kit, request, "register.sent_title", "forgot.sent", email=email, interaction=interaction, minutes=minutes
@@ -114,34 +116,8 @@ def confirm_routes(kit: Kit) -> APIRouter:
     return router
 
 
-def _forgot_page(
-    kit: Kit,
-    request: Request,
-    way: Way,
-    interaction: Interaction | None,
-    form: Mapping[str, str],
-    *,
-    error: EchoError | None = None,
-) -> Response:
-    language = kit.language(request, interaction)
-    problems, problem = placed(kit, request, error, InvalidInput, "email")
-    if problems:
-        problems = {"email": str(language.text("login.email_invalid"))}
-    return kit.pages.page(
-        request,
-        "forgot_password.html",
-        language=language,
-        status=form_status(error) if error else 200,
-        email=form.get("email", "")[:254],
-        problem=problem,
-        problems=problems,
-        suffix=way.suffix,
-        **way.fields,
-    )
-
-
 def _reset_page(kit: Kit, request: Request, token: str, email: str, *, error: EchoError | None = None) -> Response:
-    problems, problem = placed(kit, request, error, PasswordRefused, "password")
+    problems, problem = placed(kit, request, error, {PasswordRefused: "password"})
     return kit.pages.page(
         request,
         "reset_password.html",

@@ -1,6 +1,7 @@
 """`/register`, `/sign-up` and `/invitation`: how accounts come to be. The address comes first, the password after the mail."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -155,7 +156,7 @@ async def _invitation_page(
     if visitor.session is not None:
         async with kit.transaction() as db:
             account = await kit.person(db, visitor.session)
-    problems, problem = placed(kit, request, error, PasswordRefused, "password", InvalidInput, "name")
+    problems, problem = placed(kit, request, error, {PasswordRefused: "password", InvalidInput: "name"})
     return kit.pages.page(
         request,
         "invitation.html",
@@ -200,22 +201,8 @@ def _register_page(
     *,
     error: EchoError | None = None,
 ) -> Response:
-    language = kit.language(request, interaction)
-    problems, problem = placed(kit, request, error, InvalidInput, "email")
-    if problems:
-        problems = {"email": str(language.text("login.email_invalid"))}
-    return kit.pages.page(
-        request,
-        "register.html",
-        language=language,
-        status=form_status(error) if error else 200,
-        email=form.get("email", "")[:254],
-        problem=problem,
-        problems=problems,
-        suffix=way.suffix,
-        **way.fields,
-        **kit.about_app(language, interaction),
-    )
+    about = kit.about_app(kit.language(request, interaction), interaction)
+    return address_form(kit, request, "register.html", way, interaction=interaction, form=form, error=error, **about)
 
 
 def _finish_page(
@@ -227,7 +214,7 @@ def _finish_page(
     *,
     error: EchoError | None = None,
 ) -> Response:
-    problems, problem = placed(kit, request, error, PasswordRefused, "password", InvalidInput, "name")
+    problems, problem = placed(kit, request, error, {PasswordRefused: "password", InvalidInput: "name"})
     return kit.pages.page(
         request,
         "sign_up.html",
@@ -254,6 +241,36 @@ def _closed(kit: Kit, request: Request, interaction: Interaction | None) -> Resp
         start_url=kit.address(f"login?{suffix}&known=1"),
         start_label=str(language.text("factor.back")),
         ui_locales=interaction.ui_locales if interaction else None,
+    )
+
+
+def address_form(
+    kit: Kit,
+    request: Request,
+    template: str,
+    way: Way,
+    *,
+    interaction: Interaction | None,
+    form: Mapping[str, str],
+    error: EchoError | None = None,
+    **values: Any,
+) -> Response:
+    """Return a page that asks for an e-mail address, with what is wrong with the one that was given."""
+    language = kit.language(request, interaction)
+    problems, problem = placed(kit, request, error, {InvalidInput: "email"})
+    if problems:
+        problems = {"email": str(language.text("login.email_invalid"))}
+    return kit.pages.page(
+        request,
+        template,
+        language=language,
+        status=form_status(error) if error else 200,
+        email=form.get("email", "")[:254],
+        problem=problem,
+        problems=problems,
+        suffix=way.suffix,
+        **way.fields,
+        **values,
     )
 
 
@@ -284,13 +301,13 @@ def mail_sent(
 
 
 def placed(
-    kit: Kit, request: Request, error: EchoError | None, *places: type[EchoError] | str
+    kit: Kit, request: Request, error: EchoError | None, places: Mapping[type[EchoError], str]
 ) -> tuple[dict[str, str], str | None]:
-    """Return a form's error beside the field it belongs to, by pairs of error class and field; else above the form."""
+    """Return a form's error beside the field that `places` names for its class, the first that fits; else above the form."""
     if error is None:
         return {}, None
     said = kit.problem_of(kit.pages.language(request), error)
-    for kind, field in zip(places[::2], places[1::2], strict=True):
-        if isinstance(kind, type) and isinstance(error, kind) and isinstance(field, str):
+    for kind, field in places.items():
+        if isinstance(error, kind):
             return {field: said}, None
     return {}, said

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from ragecho.identity.accounts.errors import LinkNotValid, PasswordRefused
 from ragecho.identity.pages.kit import Kit, dead_link, form_status, refused
+from ragecho.identity.pages.routes_register import placed
 from ragecho.identity.pages.routes_sign_in import signed_in
 from ragecho.identity.pages.ways import Way
 from ragecho.kernel.errors import EchoError, InvalidInput
@@ -52,9 +53,7 @@ def setup_routes(kit: Kit) -> APIRouter:
 def _page(
     kit: Kit, request: Request, token: str, form: Mapping[str, str], *, error: EchoError | None = None
 ) -> Response:
-    language = kit.pages.language(request)
-    said = kit.problem_of(language, error) if error else None
-    at = "password" if isinstance(error, PasswordRefused) else "email" if isinstance(error, InvalidInput) else None
+    problems, problem = placed(kit, request, error, {PasswordRefused: "password", InvalidInput: "email"})
     return kit.pages.page(
         request,
         "setup.html",
@@ -62,7 +61,7 @@ def _page(
         token=token,
         name=form.get("name", ""),
         email=form.get("email", ""),
-        problem=None if at else said,
-        problems={at: said} if at else {},
+        problem=problem,
+        problems=problems,
         min_password_length=kit.tools.policy.min_length,
     )

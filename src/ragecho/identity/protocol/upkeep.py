@@ -17,6 +17,7 @@ from ragecho.identity.protocol.logout import session_ended
 from ragecho.identity.protocol.provider import Provider
 from ragecho.kernel.errors import EchoError
 from ragecho.kernel.ids import uuid7
+from ragecho.platform.background import in_background
 from ragecho.platform.outbound import outbound_client
 from ragecho.platform.telemetry import get_logger
 
@@ -45,13 +46,8 @@ class Upkeep:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run for as long as the context lasts."""
-        task = asyncio.create_task(self._run())
-        try:
+        async with in_background(self._run(), name="upkeep of the identity service"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         next_tidying = 0.0

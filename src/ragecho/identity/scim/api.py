@@ -4,18 +4,17 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ragecho.identity.scim import store, tokens
 from ragecho.identity.scim.model import ScimToken, WorkspaceGrant
 from ragecho.kernel.authorization import Permission, WorkspaceRole
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import WorkspaceId
 from ragecho.platform.database import Database
 from ragecho.platform.http.pages import Page, PageParams
-from ragecho.platform.http.permissions import Authenticate, requires
+from ragecho.platform.http.permissions import Authenticate, requires_own_organization
 from ragecho.platform.http.text import CleanText
 
 
@@ -68,14 +67,7 @@ class NewScimTokenOut(ScimTokenOut):
 def build_scim_tokens_router(database: Database, authenticate: Authenticate, *, base_url: str) -> APIRouter:
     """Return the routes; what they act on is the caller's own organisation, any other does not exist."""
     router = APIRouter(prefix="/api/v1/organizations/{organization_id}/scim-tokens", tags=["identity providers"])
-    Administering = Annotated[Caller, requires(authenticate, Permission.ORGANIZATION_ADMINISTER)]
-
-    async def of_this_organization(caller: Administering, organization_id: UUID) -> Caller:
-        if caller.organization_id != organization_id:
-            raise NotFound("There is no such organisation.")
-        return caller
-
-    Own = Annotated[Caller, Depends(of_this_organization)]
+    Own = Annotated[Caller, requires_own_organization(authenticate, Permission.ORGANIZATION_ADMINISTER)]
 
     @router.get("")
     async def list_scim_tokens(caller: Own, paging: PageParams) -> Page[ScimTokenOut]:

@@ -14,11 +14,13 @@ gets `x-permission` and a sentence. A route that anybody may call says why:
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Security
 
 from ragecho.kernel.authorization import RULES, Permission
 from ragecho.kernel.caller import Caller
+from ragecho.kernel.errors import NotFound
 
 Authenticate = Callable[..., Awaitable[Caller]]
 
@@ -36,6 +38,19 @@ def requires(authenticate: Authenticate, permission: Permission) -> Any:
         return caller
 
     return Security(permitted, scopes=[str(permission)])
+
+
+def requires_own_organization(authenticate: Authenticate, permission: Permission) -> Any:
+    """Return the dependency of a route under `{organization_id}`: the caller's own; any other does not exist."""
+
+    async def of_this_organization(
+        caller: Annotated[Caller, requires(authenticate, permission)], organization_id: UUID
+    ) -> Caller:
+        if caller.organization_id != organization_id:
+            raise NotFound("There is no such organisation.")
+        return caller
+
+    return Depends(of_this_organization)
 
 
 def requires_in_service(authenticate: Authenticate, permission: Permission) -> Any:
