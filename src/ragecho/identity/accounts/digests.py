@@ -3,8 +3,6 @@
 import hashlib
 import secrets
 
-SECRET_CHARACTERS = 43
-
 
 def new_secret() -> str:
     """Return 256 random bits, URL-safe (43 characters)."""

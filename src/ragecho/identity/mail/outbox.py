@@ -31,9 +31,6 @@ class OutboxMail:
     recipient: str
     subject: str
     created_at: datetime
-    sent_at: datetime | None
-    failed_at: datetime | None
-    last_error: str | None
     text: str | None = field(repr=False)
     html: str | None = field(repr=False)
 
@@ -101,9 +98,6 @@ class Outbox:
             recipient=row["recipient"],
             subject=row["subject"],
             created_at=row["created_at"],
-            sent_at=row["sent_at"],
-            failed_at=row["failed_at"],
-            last_error=row["last_error"],
             text=opened.text if opened else None,
             html=opened.html if opened else None,
         )

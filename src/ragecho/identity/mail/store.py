@@ -81,7 +81,7 @@ async def list_mails(session: AsyncConnection, *, limit: int) -> Sequence[RowMap
     """Return the newest mails."""
     found = await session.execute(
         text(
-            "select id, recipient, template, subject, body_sealed, created_at, attempts, sent_at, failed_at, last_error"
+            "select id, recipient, subject, body_sealed, created_at"
             " from identity_outbox order by created_at desc, id desc limit :limit"
         ),
         {"limit": limit},

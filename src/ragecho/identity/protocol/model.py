@@ -40,16 +40,14 @@ class BrowserSession(Protocol):
 class Interaction:
     """An authorization request that waits for a person.
 
-    `scopes` are what the client asks for. `form_action` is the CSP source of the client's redirect URI: browsers apply
-    `form-action` to redirects after a form, too, so the login and consent pages must list it besides 'self'.
-    `needs_fresh_login` means that a session from before this request does not do (`prompt=login`, `max_age`).
+    `scopes` are what the client asks for; `needs_fresh_login` means that a session from before this request does not do
+    (`prompt=login`, `max_age`).
     """
 
     id: UUID
     client_id: str
     client_name: str
     client_uri: str | None
-    logo_uri: str | None
     policy_uri: str | None
     tos_uri: str | None
     is_first_party: bool
@@ -58,15 +56,10 @@ class Interaction:
     ui_locales: tuple[str, ...]
     prompt: tuple[str, ...]
     max_age: int | None
-    acr_values: tuple[str, ...]
     wants_registration: bool
-    wants_account_choice: bool
     needs_fresh_login: bool
-    form_action: str
-    step: str
     user_id: UUID | None
     session_id: UUID | None
-    logged_in_at: datetime | None
     approved_scopes: tuple[str, ...] | None
     is_denied: bool
     created_at: datetime

@@ -1,12 +1,12 @@
 """The pages that the protocol itself shows; how they look is the pages' business."""
 
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ragecho.identity.protocol.authorize import ErrorPage
-from ragecho.identity.protocol.store_interactions import source_of
 
 
 class ProtocolPages(Protocol):
@@ -34,6 +34,16 @@ class ProtocolPages(Protocol):
 def content_security_policy(redirect_uri: str) -> str:
     """Return the policy of a page whose form goes to the client by a script of ours."""
     return (
-        f"default-src 'none'; script-src 'self'; base-uri 'none'; form-action {source_of(redirect_uri)};"
+        f"default-src 'none'; script-src 'self'; base-uri 'none'; form-action {_source_of(redirect_uri)};"
         " frame-ancestors 'none'"
     )
+
+
+def _source_of(redirect_uri: str) -> str:
+    """Return the CSP source expression of a redirect URI: its origin, or the scheme of a native application's.
+
+    The grammar of sources has no IPv6 addresses; for those the scheme stands, too.
+    """
+    parts = urlsplit(redirect_uri)
+    is_named = parts.scheme in ("http", "https") and "[" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if is_named else f"{parts.scheme}:"

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
@@ -108,7 +107,6 @@ def _interaction(row: RowMapping) -> Interaction:
         client_id=row["client_id"],
         client_name=row["client_name"],
         client_uri=metadata.get("client_uri"),
-        logo_uri=metadata.get("logo_uri"),
         policy_uri=metadata.get("policy_uri"),
         tos_uri=metadata.get("tos_uri"),
         is_first_party=row["kind"] == "first_party",
@@ -117,28 +115,13 @@ def _interaction(row: RowMapping) -> Interaction:
         ui_locales=tuple(parameters.get("ui_locales", "").split()[:_LOCALES]),
         prompt=prompt,
         max_age=max_age,
-        acr_values=tuple(parameters.get("acr_values", "").split()),
         wants_registration="create" in prompt,
-        wants_account_choice="select_account" in prompt,
         needs_fresh_login="login" in prompt or max_age is not None,
-        form_action=source_of(parameters["redirect_uri"]),
-        step=row["step"],
         user_id=row["user_id"],
         session_id=row["session_id"],
-        logged_in_at=row["logged_in_at"],
         approved_scopes=tuple(row["approved_scopes"]) if row["approved_scopes"] is not None else None,
         is_denied=row["is_denied"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         parameters=parameters,
     )
-
-
-def source_of(redirect_uri: str) -> str:
-    """Return the CSP source expression of a redirect URI: its origin, or the scheme of a native application's.
-
-    The grammar of sources has no IPv6 addresses; for those the scheme stands, too.
-    """
-    parts = urlsplit(redirect_uri)
-    is_named = parts.scheme in ("http", "https") and "[" not in parts.netloc
-    return f"{parts.scheme}://{parts.netloc}" if is_named else f"{parts.scheme}:"
