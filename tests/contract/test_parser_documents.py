@@ -146,6 +146,15 @@ def test_an_open_document_is_read_as_its_twin_of_the_other_office() -> None:
     assert (document.title, document.authors) == ("Handbook", ("Ann Roe", "Bo Li"))
 
 
+def test_rich_text_is_read_as_its_twin() -> None:
+    document, twin = parse("handbook.rtf"), parse("handbook.docx")
+    lost = {"nested", "Page", "Formula", "Wide head", "Words in a box"}  # a table's merged cells are one there
+    ours = [one for one in seen(document) if not any(word in one[1] for word in lost)]
+    assert ours == [one for one in seen(twin) if not any(word in one[1] for word in lost)]
+    assert "| Tall | x | y |\n| n | in1, in2; in3, in4 | last second para |" in document.text
+    assert (document.title, document.authors) == ("Handbook", ("Ann Roe", "Bo Li"))
+
+
 def test_an_open_workbook_and_presentation_keep_sheets_and_slides() -> None:
     book = parse("workbook.ods")
     assert book.warnings == ("Hidden sheets were left out: Secret.",)

@@ -11,7 +11,9 @@ import pytest
 
 from ragecho.engines.ocr.settings import OcrMode, OcrSettings
 from ragecho.engines.parsing.bidi import in_reading_order
+from ragecho.engines.parsing.compressed_rtf import uncompressed
 from ragecho.engines.parsing.formats import parse_bytes
+from ragecho.engines.parsing.rtf import unpacked_html
 from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
 from ragecho.ports.parser import ParseLimits
@@ -378,3 +380,54 @@ def test_the_languages_of_scans_are_a_list_of_codes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RAGECHO_OCR_LANGUAGES", "../eng")
     with pytest.raises(ValueError, match="languages are codes"):
         OcrSettings(_env_file=None)
+
+
+# The examples of [MS-OXRTFCP], 4.1 and 4.2.
+COMPRESSED = bytes.fromhex(
+    "2d0000002b0000004c5a4675f1c5c7a703000a007263706731323542320af32068656c090020627705b06c647d0a800fa0"
+)
+REPEATED = bytes.fromhex("1a0000001c0000004c5a4675e2d44b5141000420575859 5a0d6e7d010eb0".replace(" ", ""))
+
+
+def test_compressed_rtf_of_outlook_is_expanded() -> None:
+    assert uncompressed(COMPRESSED) == b"{\\rtf1\\ansi\\ansicpg1252\\pard hello world}\r\n"
+    assert uncompressed(REPEATED) == b"{\\rtf1 WXYZWXYZWXYZWXYZWXYZ}"
+    assert uncompressed(COMPRESSED[:30]).startswith(b"{\\rtf1\\ansi")
+    assert uncompressed(b"short") == b""
+    assert uncompressed(b"\x10\x00\x00\x00\xff\xff\xff\xffLZFu" + bytes(4)) == b""
+
+
+def test_a_web_page_within_rtf_is_unpacked() -> None:
+    rtf = (
+        rb"{\rtf1\ansi\ansicpg1252\fromhtml1 \deff0{\fonttbl{\f0 Arial;}}{\*\htmltag19 <html>}{\*\htmltag50 <body>}"
+        rb"\htmlrtf {\htmlrtf0 {\*\htmltag64 <p>}Gr\'fc\'dfe \u8364?5 & \htmlrtf\par\htmlrtf0 mehr{\*\htmltag72 </p>}"
+        rb"\htmlrtf }\htmlrtf0 {\*\htmltag27 </html>}}"
+    )
+    assert unpacked_html(rtf) == "<html><body><p>Grüße €5 & mehr</p></html>"
+    assert unpacked_html(rb"{\rtf1\ansi plain}") is None
+
+
+def test_rtf_keeps_headings_lists_tables_notes_and_every_script() -> None:
+    rtf = (
+        rb"{\rtf1\ansi\ansicpg1251{\fonttbl{\f0\fcharset204 Arial;}{\f1\fcharset128 Mincho;}}"
+        rb"{\stylesheet{\s1 heading 1;}{\s0 Normal;}}{\info{\title A report}{\author Ann Roe; Bo}{\creatim\yr2024\mo3\dy5}}"
+        rb"{\header Top words\par}\pard\s1 First\par\pard\f0 \'cf\'f0\'e8\'e2\'e5\'f2\f1 \'93\'fa\f0  \u20320\'3f "
+        rb"\u-10179?\u-8704?{\deleted gone}{\v secret}{\footnote A note.} end\par"
+        rb"{\listtext\'b7\tab}\pard item\par{\pntext 1.\tab}first\par"
+        rb"\trowd\clmgf\cellx1\clmrg\cellx2\intbl a\cell\cell\row\trowd\cellx1\cellx2\pard\intbl b|c\cell d\par e\cell\row"
+        rb"\pard{\*\unknown left out}{\pict ffff}last}"
+    )
+    document = parse(rtf, "a.rtf")
+    assert (document.title, document.authors) == ("A report", ("Ann Roe", "Bo"))
+    assert document.created is not None
+    assert document.created.isoformat() == "2024-03-05T00:00:00+00:00"
+    assert seen(document) == [
+        ("heading", "First"),
+        ("paragraph", "Привет日 你 😀 end"),
+        ("footnote", "A note."),
+        ("list_item", "- item"),
+        ("list_item", "1. first"),
+        ("table", "| a | a |\n| - | - |\n| b\\|c | d e |"),
+        ("paragraph", "last"),
+        ("header", "Top words"),
+    ]

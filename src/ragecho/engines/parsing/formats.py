@@ -126,9 +126,7 @@ class _Reader:
         from ragecho.engines.parsing import mail
 
         message = mail.eml(data) if content_type == detect.EMAIL else mail.msg(data)
-        mail.add_mail(self._builder, message)
-        if content_type == detect.OUTLOOK and not message.plain.strip() and not message.html:
-            self._builder.warn("The message keeps its text as RTF only, which was not read.")
+        mail.add_mail(self._builder, message, self._limits)
         self._read_members(self._attachments(message.attachments), depth)
 
     def _attachments(self, attachments: Sequence[tuple[str, bytes]]) -> Iterator[Member]:

@@ -12,16 +12,22 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ragecho.engines.parsing.build import DocumentBuilder, clean
+from ragecho.engines.parsing.compressed_rtf import uncompressed
+from ragecho.engines.parsing.detect import decode
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.html import read_html
 from ragecho.engines.parsing.plain import read_plain
+from ragecho.engines.parsing.rtf import read_rtf, unpacked_html
 from ragecho.kernel.parsed import BlockKind
+from ragecho.ports.parser import ParseLimits
 
 _HEADERS = ("From", "To", "Cc", "Date")
 _MOST_PARTS = 2_000
 _ATTACHMENT = re.compile(r"__attach_version1\.0_#[0-9A-F]{8}$", re.I)
 _DATE_TAGS = (0x00390040, 0x0E060040)  # PidTagClientSubmitTime, PidTagMessageDeliveryTime
 _PROPERTIES_HEADER = 32
+_INNER_PROPERTIES_HEADER = 24
+_DEEPEST = 3  # messages within each other
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
@@ -34,10 +40,11 @@ class Mail:
     date: datetime | None = None
     plain: str = ""
     html: str = ""
+    rtf: bytes = b""
     attachments: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-def add_mail(builder: DocumentBuilder, mail: Mail) -> None:
+def add_mail(builder: DocumentBuilder, mail: Mail, limits: ParseLimits) -> None:
     """Add subject, headers and text; not the attachments."""
     sender = re.sub(r"\s*<[^>]*>", "", mail.headers.get("From", "")).strip("\"' ") or mail.headers.get("From", "")
     builder.describe(title=mail.subject, authors=[sender], created=mail.date)
@@ -47,6 +54,8 @@ def add_mail(builder: DocumentBuilder, mail: Mail) -> None:
         read_plain(builder, mail.plain)
     elif mail.html:
         read_html(builder, mail.html)
+    elif mail.rtf:
+        read_rtf(builder, mail.rtf, limits)
 
 
 def eml(data: bytes) -> Mail:
@@ -121,34 +130,70 @@ def _text(part: EmailMessage) -> str:
 
 
 def msg(data: bytes) -> Mail:
-    """Return a message as Outlook stores it ([MS-OXMSG]). Its text may be missing: Outlook sometimes keeps only RTF."""
+    """Return a message as Outlook stores it ([MS-OXMSG])."""
     import olefile
 
     try:
-        store = olefile.OleFileIO(io.BytesIO(data))
-        mail = Mail(subject=_property(store, "", "0037"))
-        address = _property(store, "", "5D01") or _property(store, "", "0C1F")
-        name = _property(store, "", "0C1A")
-        mail.headers = {
-            "From": f"{name} <{address}>" if name and "@" in address and name != address else name or address,
-            "To": _property(store, "", "0E04"),
-            "Cc": _property(store, "", "0E03"),
-        }
-        mail.date = _sent_at(store)
-        if mail.date is not None:
-            mail.headers["Date"] = mail.date.isoformat(timespec="seconds")
-        mail.plain = _property(store, "", "1000")
-        raw = _stream(store, "__substg1.0_10130102")
-        mail.html = raw.decode("utf-8", "replace") if raw else _property(store, "", "1013")
-        folders = sorted({path[0] for path in store.listdir() if _ATTACHMENT.fullmatch(path[0])})
-        for folder in folders:
-            content = _stream(store, f"{folder}/__substg1.0_37010102")
-            title = _property(store, folder, "3707") or _property(store, folder, "3704") or "attachment"
-            if content:
-                mail.attachments.append((title, content))
+        return _stored(olefile.OleFileIO(io.BytesIO(data)), "", 0)
     except (OSError, ValueError, IndexError, struct.error) as error:
         raise failure("damaged") from error
+
+
+def _stored(store: Any, folder: str, depth: int) -> Mail:
+    """Return the message in a folder of the file, "" for the outermost."""
+    mail = Mail(subject=_property(store, folder, "0037"))
+    address = _property(store, folder, "5D01") or _property(store, folder, "0C1F")
+    name = _property(store, folder, "0C1A")
+    mail.headers = {
+        "From": f"{name} <{address}>" if name and "@" in address and name != address else name or address,
+        "To": _property(store, folder, "0E04"),
+        "Cc": _property(store, folder, "0E03"),
+    }
+    mail.date = _sent_at(store, folder)
+    if mail.date is not None:
+        mail.headers["Date"] = mail.date.isoformat(timespec="seconds")
+    mail.plain = _property(store, folder, "1000")
+    raw = _stream(store, _within(folder, "__substg1.0_10130102"))
+    mail.html = decode(raw, is_html=True)[0] if raw else _property(store, folder, "1013")
+    if not mail.plain.strip() and not mail.html:
+        mail.rtf = uncompressed(_stream(store, _within(folder, "__substg1.0_10090102")))
+        mail.html = unpacked_html(mail.rtf) or ""
+    mail.attachments = list(_attachments(store, folder, depth))
     return mail
+
+
+def _attachments(store: Any, folder: str, depth: int) -> Iterator[tuple[str, bytes]]:
+    level = len(folder.split("/")) if folder else 0
+    names = {path[level] for path in store.listdir() if len(path) > level and "/".join(path[:level]) == folder}
+    for one in sorted(filter(_ATTACHMENT.fullmatch, names)):
+        place = _within(folder, one)
+        content = _stream(store, f"{place}/__substg1.0_37010102")
+        title = _property(store, place, "3707") or _property(store, place, "3704") or _property(store, place, "3001")
+        if content:
+            yield title or "attachment", content
+        elif store.exists(f"{place}/__substg1.0_3701000D") and depth < _DEEPEST:
+            inner = _stored(store, f"{place}/__substg1.0_3701000D", depth + 1)
+            if inner.subject or inner.plain or inner.html:
+                yield f"{inner.subject or title or 'message'}.eml", _as_eml(inner)
+
+
+def _as_eml(mail: Mail) -> bytes:
+    """Return a message within a message in the format that all others come in."""
+    message = EmailMessage()
+    for name, value in {"Subject": mail.subject, **mail.headers}.items():
+        if value:
+            message[name] = " ".join(value.split())
+    if mail.html and not mail.plain.strip():
+        message.set_content(mail.html, subtype="html")
+    else:
+        message.set_content(mail.plain)
+    for name, content in mail.attachments:
+        message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    return message.as_bytes()
+
+
+def _within(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _stream(store: Any, path: str) -> bytes:
@@ -162,11 +207,12 @@ def _property(store: Any, folder: str, tag: str) -> str:
     return clean(_stream(store, f"{prefix}__substg1.0_{tag}001E").decode("cp1252", "replace"))
 
 
-def _sent_at(store: Any) -> datetime | None:
+def _sent_at(store: Any, folder: str) -> datetime | None:
     """Return the time of the fixed-size properties: entries of 16 bytes, the value of a time in 100 ns since 1601."""
-    raw = _stream(store, "__properties_version1.0")
+    raw = _stream(store, _within(folder, "__properties_version1.0"))
     found: dict[int, datetime] = {}
-    for place in range(_PROPERTIES_HEADER, len(raw) - 15, 16):
+    header = _INNER_PROPERTIES_HEADER if folder else _PROPERTIES_HEADER
+    for place in range(header, len(raw) - 15, 16):
         tag, _, value = struct.unpack_from("<IIQ", raw, place)
         if tag in _DATE_TAGS and value:
             try:

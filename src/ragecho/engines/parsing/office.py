@@ -1,17 +1,21 @@
-"""Office formats, and PDFs that only xberg can read: its document tree to blocks. Bytes only, never a path or address."""
+"""Office formats: by our own readers, and by xberg what these cannot read (old binary formats, damaged PDFs).
+
+xberg's document tree becomes blocks. It is given bytes only, never a path or address.
+"""
 
 import asyncio
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 import orjson
 
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, table_text
-from ragecho.engines.parsing.detect import DOCX, EPUB, ODP, ODS, ODT, PPTX, XLSX
+from ragecho.engines.parsing.detect import DOCX, EPUB, ODP, ODS, ODT, PPT, PPTX, RTF, XLS, XLSX
 from ragecho.engines.parsing.failures import failure
-from ragecho.engines.parsing.ooxml import cell_comments, charts, declares_entities
+from ragecho.engines.parsing.package import declares_entities
 from ragecho.kernel.parsed import BlockKind, PageKind
 from ragecho.ports.parser import ParseLimits
 
@@ -30,8 +34,17 @@ _LAYERS = {"header": BlockKind.HEADER, "footer": BlockKind.FOOTER, "footnote": B
 _COMMENT_MARK = re.compile(r"\[cmt:\d+\]")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\([^)\s]*\)")
 _FILE_NAME = re.compile(r"\.(?:png|jpe?g|gif|emf|wmf|svg|tiff?|bmp|webp)$", re.I)
-_WITH_CHARTS = frozenset({DOCX, PPTX, XLSX})
-_PAGE_KINDS = {PPTX: PageKind.SLIDE, ODP: PageKind.SLIDE, XLSX: PageKind.SHEET, ODS: PageKind.SHEET}
+_PAGE_KINDS = {XLS: PageKind.SHEET, PPT: PageKind.SLIDE}
+_OWN_READERS = {
+    DOCX: "docx",
+    EPUB: "epub",
+    ODP: "opendocument",
+    ODS: "opendocument",
+    ODT: "opendocument",
+    PPTX: "pptx",
+    RTF: "rtf",
+    XLSX: "xlsx",
+}
 
 
 def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits: ParseLimits) -> None:
@@ -41,7 +54,6 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
         reader(builder, data, limits)
         return
     document = _extracted(data, content_type)
-    drawn = dict(charts(data)) if content_type in _WITH_CHARTS else {}
     known = document.metadata
     builder.describe(
         title=_string(getattr(known, "title", None)),
@@ -52,12 +64,7 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
     numbers = sorted({node.page for node in nodes if node.page})
     if numbers and numbers[-1] > limits.pages:
         raise failure("too_many_pages", pages=numbers[-1], limit=limits.pages)
-    _Tree(builder, nodes, _PAGE_KINDS.get(content_type, PageKind.PAGE), drawn).walk()
-    for rows in drawn.values():  # what no slide showed in place
-        builder.add(BlockKind.TABLE, table_text(rows))
-    if content_type == XLSX:
-        for sheet, comment in cell_comments(data):
-            builder.add(BlockKind.COMMENT, comment, page=sheet if sheet in numbers else None)
+    _Tree(builder, nodes, _PAGE_KINDS.get(content_type, PageKind.PAGE)).walk()
     _add_notes(builder, document)
     if builder.is_empty:
         for paragraph in re.split(r"\n\s*\n", document.content or ""):
@@ -65,27 +72,14 @@ def read_office(builder: DocumentBuilder, data: bytes, content_type: str, limits
 
 
 def _own_reader(content_type: str) -> Callable[[DocumentBuilder, bytes, ParseLimits], None] | None:
-    if content_type == DOCX:
-        from ragecho.engines.parsing.docx import read_docx
-
-        return read_docx
-    if content_type == XLSX:
-        from ragecho.engines.parsing.xlsx import read_xlsx
-
-        return read_xlsx
-    if content_type == PPTX:
-        from ragecho.engines.parsing.pptx import read_pptx
-
-        return read_pptx
-    if content_type in (ODT, ODS, ODP):
-        from ragecho.engines.parsing.opendocument import read_opendocument
-
-        return read_opendocument
-    if content_type == EPUB:
-        from ragecho.engines.parsing.epub import read_epub
-
-        return read_epub
-    return None
+    name = _OWN_READERS.get(content_type)
+    if name is None:
+        return None
+    module = import_module(
+        f"ragecho.engines.parsing.{name}"
+    )  # as late as xberg: a document that needs none pays for none
+    reader: Callable[[DocumentBuilder, bytes, ParseLimits], None] = getattr(module, f"read_{name}")
+    return reader
 
 
 def _extracted(data: bytes, content_type: str) -> Any:
@@ -149,10 +143,7 @@ class _Node:
 
 
 class _Tree:
-    def __init__(
-        self, builder: DocumentBuilder, nodes: list[_Node], page_kind: PageKind, drawn: dict[str, list[list[str]]]
-    ) -> None:
-        self._drawn = drawn
+    def __init__(self, builder: DocumentBuilder, nodes: list[_Node], page_kind: PageKind) -> None:
         self._builder = builder
         self._nodes = nodes
         self._page_kind = page_kind
@@ -182,9 +173,6 @@ class _Tree:
 
     def _add_text(self, index: int, node: _Node, kind: BlockKind) -> None:
         text = _without_marks(node.text())
-        if rows := self._drawn.pop(text, None):
-            self._builder.add(BlockKind.TABLE, table_text(rows))
-            return
         level = 0
         above = [self._nodes[up].type for up in self._ancestors(index)]
         if kind is BlockKind.HEADING:
