@@ -15,6 +15,7 @@ from ragecho_sdk.errors import (
     EchoTimeoutError,
     EchoUnavailableError,
 )
+from ragecho_sdk.index import Reindex
 from ragecho_sdk.models import (
     Answer,
     AnswerEvent,
@@ -94,6 +95,7 @@ __all__ = [
     "Page",
     "Person",
     "Place",
+    "Reindex",
     "SearchHit",
     "SearchResult",
     "ServiceAccount",

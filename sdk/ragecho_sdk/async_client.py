@@ -25,6 +25,7 @@ from ragecho_sdk.async_tenancy import (
 )
 from ragecho_sdk.calls import Call, Source
 from ragecho_sdk.errors import EchoConflictError, EchoConnectionError, EchoTimeoutError, EchoUnavailableError
+from ragecho_sdk.index import AsyncIndex
 from ragecho_sdk.large import LARGE_BYTES, LargeFile, append_piece, create_upload, get_upload, metadata_of, size_of
 from ragecho_sdk.models import (
     Answer,
@@ -85,6 +86,7 @@ class AsyncEcho:
         self.workspaces = AsyncWorkspaces(self)
         self.audit = AsyncAudit(self)
         self.groups = AsyncGroups(self)
+        self.index = AsyncIndex(self)
         self.invitations = AsyncInvitations(self)
         self.keys = AsyncKeys(self)
         self.members = AsyncMembers(self)

@@ -13,6 +13,7 @@ import httpx
 from ragecho_sdk import calls
 from ragecho_sdk.calls import Call, Source
 from ragecho_sdk.errors import EchoConflictError, EchoConnectionError, EchoTimeoutError, EchoUnavailableError
+from ragecho_sdk.index import Index
 from ragecho_sdk.large import LARGE_BYTES, LargeFile, append_piece, create_upload, get_upload, metadata_of, size_of
 from ragecho_sdk.models import (
     Answer,
@@ -84,6 +85,7 @@ class Echo:
         self.workspaces = Workspaces(self)
         self.audit = Audit(self)
         self.groups = Groups(self)
+        self.index = Index(self)
         self.invitations = Invitations(self)
         self.keys = Keys(self)
         self.members = Members(self)

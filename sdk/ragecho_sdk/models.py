@@ -311,6 +311,8 @@ class Workspace(Model):
     created_at: str | None = None
     updated_at: str | None = None
     archived_at: str | None = None
+    embedding_model: str | None = None
+    embedding_dimensions: int | None = None
 
 
 @dataclass(frozen=True)

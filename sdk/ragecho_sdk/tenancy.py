@@ -53,9 +53,25 @@ class Workspaces(Resource):
         """Return one page, newest first. `status` is active or archived; `q` is text in slug, name or description."""
         return self._echo.send(calls.list_workspaces(status=status, q=q, limit=limit, offset=offset))
 
-    def create(self, slug: str, *, name: str | None = None, description: str | None = None) -> Workspace:
-        """Create a workspace and return it."""
-        return self._echo.send(calls.create_workspace(slug, name=name, description=description))
+    def create(
+        self,
+        slug: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        embedding_model: str | None = None,
+        embedding_dimensions: int | None = None,
+    ) -> Workspace:
+        """Create a workspace and return it; without `embedding_model` it gets the server's default."""
+        return self._echo.send(
+            calls.create_workspace(
+                slug,
+                name=name,
+                description=description,
+                embedding_model=embedding_model,
+                embedding_dimensions=embedding_dimensions,
+            )
+        )
 
     def get(self, workspace: str) -> Workspace:
         """Return one workspace."""

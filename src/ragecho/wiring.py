@@ -1,6 +1,6 @@
 """Builds every object. The only place that knows engines; everything else gets its collaborators handed in."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid5
 
-from ragecho.kernel.errors import ConfigurationError
+from ragecho.kernel.errors import ConfigurationError, InvalidInput
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database
 from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
-from ragecho.ports.embedder import Embedder
+from ragecho.ports.embedder import Embedder, Embedders
 from ragecho.ports.generator import Generator
 from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.reranker import Reranker
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.index_repair import Index
     from ragecho.ingest.maintenance import Maintenance
+    from ragecho.ingest.reindex import Reindexing
     from ragecho.ingest.resumable import ResumableUploads
     from ragecho.ingest.service import Uploads
     from ragecho.ingest.settings import IngestSettings
@@ -39,10 +40,16 @@ if TYPE_CHECKING:
     from ragecho.ingest.sources.service import Sources
     from ragecho.ingest.sources.sync import Connect
     from ragecho.ingest.sources.work import SourceWork
+    from ragecho.library.query.rewrite import QueryRewriter
+    from ragecho.library.residency import ResidentIndexes
     from ragecho.library.search import PassageSearch
     from ragecho.web.service import Gateway
 
+# The space of a model by name (None: the configured one), cut to so many dimensions. It raises what `space_chooser` says.
+SpaceFor = Callable[[str | None, int | None], EmbeddingSpace]
 SPACES = UUID("01900000-0000-7000-8000-00000000e3b0")
+# A model's call ends before those who wait for it leave: that it was slow is the provider's failure, and counts as one.
+_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +59,11 @@ class Services:
     settings: Settings
     database: Database
     blobs: BlobStore
-    embedder: Embedder
+    embedders: Embedders
     reranker: Reranker | None
+    rewriter: "QueryRewriter | None"
     space: EmbeddingSpace
+    space_for: SpaceFor
     search: "PassageSearch"
     ask: "AskFlow"
     uploads: "Uploads"
@@ -62,24 +71,45 @@ class Services:
     url_uploads: "UrlUploads"
     sources: "Sources"
     index: "Index"
+    reindexing: "Reindexing"
     renderer: PageRenderer
     verifiers: tuple[TokenVerifier, ...]
     identity: "IdentityServices"
     gateway: "Gateway"
 
 
-def space_of(settings: Settings) -> EmbeddingSpace:
-    """Return the space that the configured embedder and chunking make; loads no weights. Raises `ConfigurationError`."""
-    from ragecho.engines.providers.build import space_model
-    from ragecho.ingest.settings import IngestSettings
-    from ragecho.ingest.steps.chunk import CHUNKING_VERSION
-    from ragecho.library.analysis import ANALYSIS_VERSION
+def space_of(settings: Settings, *, model: str | None = None, dimensions: int | None = None) -> EmbeddingSpace:
+    """Return the space that an embedder (the configured one, unless named) and the settings of chunking make.
 
-    space = space_model(settings.embedder, settings.model_dir)
-    ingest = IngestSettings()
-    chunking = f"{CHUNKING_VERSION}:{ingest.chunk_tokens}/{ingest.chunk_overlap_tokens}:{ANALYSIS_VERSION}"
+    Loads no weights. Raises `ConfigurationError`.
+    """
+    from ragecho.engines.providers.build import space_model
+    from ragecho.ingest.pieces import chunking_of
+    from ragecho.ingest.settings import IngestSettings
+
+    name = model or settings.embedder
+    space = space_model(name, settings.model_dir, dimensions=dimensions, is_configured=name == settings.embedder)
+    chunking = chunking_of(IngestSettings())
     identity = f"{space.model}/{space.revision}/{space.dimensions}/{chunking}"
     return EmbeddingSpace(uuid5(SPACES, identity), space.model, space.revision, space.dimensions, chunking)
+
+
+def space_chooser(settings: Settings, embedders: Embedders) -> SpaceFor:
+    """Return what names the space of a model that people ask for, None for the configured one.
+
+    It raises `InvalidInput` for a model that there is not, and `Unavailable` for one that cannot be used here now.
+    """
+
+    def space_for(model: str | None, dimensions: int | None) -> EmbeddingSpace:
+        try:
+            space = space_of(settings, model=model, dimensions=dimensions)
+        except ConfigurationError as error:
+            raise InvalidInput(error.message) from error
+        if model is not None:
+            embedders.of(space)
+        return space
+
+    return space_for
 
 
 def build_database(settings: Settings, *, role: str, database_role: str = APP_ROLE) -> Database:
@@ -152,20 +182,57 @@ def build_embedder(settings: Settings) -> Embedder:
     return build.build_embedder(settings.embedder, settings.model_dir, threads=settings.model_threads)
 
 
+def build_embedders(settings: Settings) -> Embedders:
+    """Return the embedders of all spaces; each is made, and its weights loaded, at first use."""
+    from ragecho.engines.providers.registry import EmbedderRegistry
+
+    return EmbedderRegistry(settings.model_dir, threads=settings.model_threads)
+
+
 def build_reranker(settings: Settings) -> Reranker | None:
     """Return the configured reranker, or None for `none`. Raises `ConfigurationError`."""
     from ragecho.engines.providers import build
+    from ragecho.library.settings import SearchSettings
 
+    budget_seconds = SearchSettings().rerank_remote_budget_ms / 1e3
     return build.build_reranker(
         settings.reranker,
         settings.model_dir,
         threads=settings.model_threads,
-        generators=lambda: build_answer_generators(settings),
+        generators=lambda: build_answer_generators(settings, seconds=_SHARE * budget_seconds),
     )
 
 
-def build_answer_generators(settings: Settings) -> list[Generator]:
-    """Return the configured generators, in order, each behind its own circuit breaker and counted in the metrics."""
+def build_rewriter(settings: Settings) -> "QueryRewriter | None":
+    """Return what words questions anew, None where it is off. Raises `ConfigurationError`."""
+    from ragecho.library.query.rewrite import QueryRewriter
+    from ragecho.library.settings import SearchSettings
+
+    found = SearchSettings()
+    if not found.query_rewriter:
+        return None
+    names = (found.query_rewriter_model,) if found.query_rewriter_model else settings.generator
+    generators = build_answer_generators(settings, names=names, seconds=_SHARE * found.query_rewriter_seconds)
+    if not generators:
+        raise ConfigurationError(
+            "RAGECHO_QUERY_REWRITER needs a model in RAGECHO_QUERY_REWRITER_MODEL or RAGECHO_GENERATOR."
+        )
+    return QueryRewriter(
+        generators[0],
+        found.query_rewriter,
+        languages=found.query_rewriter_languages,
+        timeout_seconds=found.query_rewriter_seconds,
+    )
+
+
+def build_answer_generators(
+    settings: Settings, *, names: Sequence[str] | None = None, seconds: float | None = None
+) -> list[Generator]:
+    """Return the configured generators, in order, each behind its own circuit breaker and counted in the metrics.
+
+    `names` instead of the configured ones. With `seconds` a call that takes longer has failed, and is not tried again: for
+    what somebody waits for and can be done without.
+    """
     from ragecho.engines.generation import CallRecord, FallbackGenerator, build_generators
     from ragecho.engines.generation.settings import GenerationSettings
     from ragecho.platform.telemetry.metrics import observe_model_call
@@ -181,6 +248,9 @@ def build_answer_generators(settings: Settings) -> list[Generator]:
         )
 
     found = GenerationSettings()
+    if seconds is not None:
+        limits = {"generator_timeout_seconds": seconds, "generator_total_seconds": seconds, "generator_max_retries": 0}
+        found = found.model_copy(update=limits)
     return [
         FallbackGenerator(
             [generator],
@@ -188,7 +258,7 @@ def build_answer_generators(settings: Settings) -> list[Generator]:
             open_seconds=found.generator_open_seconds,
             on_call=count,
         )
-        for generator in build_generators(settings.generator, found)
+        for generator in build_generators(settings.generator if names is None else names, found)
     ]
 
 
@@ -217,6 +287,19 @@ class VaultSealer:
             return self._opened().decrypt(sealed, purpose=purpose).decode()
         except VaultError as error:
             raise SealBrokenError(str(error)) from None
+
+
+def build_resident_indexes(database: Database) -> "ResidentIndexes | None":
+    """Return what holds often searched indexes in memory; None where that is switched off."""
+    from ragecho.library.residency import ResidentIndexes
+    from ragecho.library.search_route import SearchTuning
+    from ragecho.library.settings import SearchSettings
+
+    megabytes = SearchSettings().resident_index_mb
+    if not megabytes:
+        return None
+    # A workspace whose vectors the database would scan is small enough to hold them, too.
+    return ResidentIndexes(database, budget_bytes=megabytes << 20, vectors_below=SearchTuning().exact_below_chunks)
 
 
 def build_uploads(
@@ -260,12 +343,14 @@ def build_maintenance(settings: Settings, database: Database) -> "Maintenance":
 
 def build_services(settings: Settings) -> Services:
     """Build what the API needs; connects and loads at first use. `services.database` is to be closed."""
+    from ragecho.ask.caching import AnswerCache
     from ragecho.ask.flow import AskFlow
     from ragecho.audit.store import AnswerRecords
     from ragecho.engines.parsing import SandboxedParser
     from ragecho.identity.settings import audience_of, issuer_of
     from ragecho.identity.verifier import AccessTokenVerifier
     from ragecho.ingest.index_repair import Index
+    from ragecho.ingest.reindex import Reindexing
     from ragecho.ingest.settings import IngestSettings
     from ragecho.ingest.sources.by_url import UrlUploads
     from ragecho.ingest.sources.service import Sources
@@ -274,20 +359,38 @@ def build_services(settings: Settings) -> Services:
     from ragecho.tenancy.callers import ApiKeyVerifier
 
     database = build_database(settings, role="api")
-    embedder, reranker, blobs = build_embedder(settings), build_reranker(settings), build_blobs(settings)
+    embedders, reranker, blobs = build_embedders(settings), build_reranker(settings), build_blobs(settings)
+    choose = space_chooser(settings, embedders)
     caching = CacheSettings()
-    search = PassageSearch(database, embedder, cache=open_cache(caching), cache_seconds=caching.cache_seconds)
+    cache, rewriter = open_cache(caching), build_rewriter(settings)
+    search = PassageSearch(
+        database,
+        embedders,
+        cache=cache,
+        cache_seconds=caching.cache_seconds,
+        resident=build_resident_indexes(database),
+    )
     identity = build_identity(settings)
     uploads = build_uploads(database, blobs, IngestSettings(), VaultSealer(lambda: identity.vault))
     return Services(
         settings=settings,
         database=database,
         blobs=blobs,
-        embedder=embedder,
+        embedders=embedders,
         reranker=reranker,
+        rewriter=rewriter,
         space=space_of(settings),
+        space_for=choose,
         search=search,
-        ask=AskFlow(search, AnswerRecords(database), embedder, reranker, build_answer_generators(settings)),
+        ask=AskFlow(
+            search,
+            AnswerRecords(database),
+            embedders,
+            reranker,
+            build_answer_generators(settings),
+            rewriter=rewriter,
+            cache=AnswerCache(cache, ttl_seconds=caching.cache_seconds) if cache is not None else None,
+        ),
         uploads=uploads,
         resumable=build_resumable(database, blobs, uploads, IngestSettings()),
         url_uploads=UrlUploads(
@@ -295,6 +398,7 @@ def build_services(settings: Settings) -> Services:
         ),
         sources=Sources(database, VaultSealer(lambda: identity.vault)),
         index=Index(database, blobs, uploads),
+        reindexing=Reindexing(database, embedders, choose),
         renderer=SandboxedParser(max_concurrency=1),
         verifiers=(
             ApiKeyVerifier(database),
@@ -313,6 +417,7 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
     from ragecho.engines.parsing import Ocr, SandboxedParser
     from ragecho.ingest.flow import IngestFlow
     from ragecho.ingest.settings import IngestSettings
+    from ragecho.platform.jobs.steps import StepLimits
 
     ingest = IngestSettings()
     database = build_database(settings, role="worker")
@@ -326,11 +431,11 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
                     database,
                     build_blobs(settings),
                     parser,
-                    build_embedder(settings),
+                    build_embedders(settings),
                     StatisticalDetector(),
-                    space=space_of(settings),
                     settings=ingest,
                     sealer=VaultSealer(partial(_open_vault, settings)),
+                    steps=StepLimits(database, ingest.step_limits()),
                 ),
             )
         finally:

@@ -35,7 +35,7 @@ async def running(
     services = build_services(settings)
     search = PassageSearch(services.database, embedder)
     ask = AskFlow(search, AnswerRecords(services.database), embedder, None)
-    services = replace(services, embedder=embedder, search=search, ask=ask)
+    services = replace(services, embedders=embedder, search=search, ask=ask)
     # A stream of an open job would go on for ten minutes; this client waits for its end.
     with patch.object(job_stream, "LONGEST_SECONDS", 0.1):
         app = build_app(services)

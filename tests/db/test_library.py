@@ -210,12 +210,12 @@ async def test_a_recheck_returns_only_what_may_be_read_now(
 ) -> None:
     document_id = await add_document(database, tenant, embedder, "the heron stands in the river")
     search = PassageSearch(database, embedder)
-    ids = [passage.chunk_id for passage in (await search.search(tenant.member(), query="heron", k=5)).passages]
-    assert await search.readable(tenant.member(), ids) == set(ids)
-    assert await search.readable(tenant.stranger(), ids) == set()
+    found = (await search.search(tenant.member(), query="heron", k=5)).passages
+    assert await search.readable(tenant.member(), found) == {passage.chunk_id for passage in found} != set()
+    assert await search.readable(tenant.stranger(), found) == set()
     async with database.transaction(tenant.member()) as session:
         await service.delete_document(tenant.member(), session, document_id)
-    assert await search.readable(tenant.member(), ids) == set()
+    assert await search.readable(tenant.member(), found) == set()
 
 
 async def test_a_foreign_document_cannot_be_read_changed_or_deleted(

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from sqlalchemy import text
-from tests.db.conftest import SPACE, Tenant, make_tenant
+from tests.db.conftest import Tenant, make_tenant
 
 from ragecho.engines.blobs import MemoryBlobStore
 from ragecho.engines.fakes import FakeEmbedder
@@ -109,7 +109,6 @@ class World:
             PlainParser(),
             self.embedder,
             English(),
-            space=SPACE,
             settings=IngestSettings(_env_file=None),
         )
         self.search = PassageSearch(database, self.embedder)

@@ -271,10 +271,10 @@ async def test_the_check_before_the_prompt_asks_who_the_caller_is_now(world: Wor
     document = await world.document(owner)
     await world.share(owner, document, groups=(group,))
     caller = await world.caller(colleague)
-    chunks = [p.chunk_id for p in (await world.search.search(caller, query="heron keeper", k=5)).passages]
-    assert await world.search.readable(caller, chunks) == set(chunks) != set()
+    found = (await world.search.search(caller, query="heron keeper", k=5)).passages
+    assert await world.search.readable(caller, found) == {passage.chunk_id for passage in found} != set()
     await end(world, colleague, group)
-    assert await world.search.readable(caller, chunks) == set()
+    assert await world.search.readable(caller, found) == set()
 
 
 async def test_the_check_before_the_prompt_knows_a_revoked_key(world: World) -> None:
@@ -282,10 +282,10 @@ async def test_the_check_before_the_prompt_knows_a_revoked_key(world: World) -> 
     await world.document(owner)
     key_id, digest = await add_key(world.database, world.tenant, user_id=owner)
     caller = await Callers(world.database).of_key(digest, None)
-    chunks = [p.chunk_id for p in (await world.search.search(caller, query="heron keeper", k=5)).passages]
-    assert await world.search.readable(caller, chunks) == set(chunks) != set()
+    found = (await world.search.search(caller, query="heron keeper", k=5)).passages
+    assert await world.search.readable(caller, found) == {passage.chunk_id for passage in found} != set()
     await run(world.database, world.tenant, "update api_keys set revoked_at = now() where id = :id", id=key_id)
-    assert await world.search.readable(caller, chunks) == set()
+    assert await world.search.readable(caller, found) == set()
 
 
 async def test_a_deleted_group_or_member_leaves_no_name_behind(world: World, other_tenant: Tenant) -> None:

@@ -260,7 +260,7 @@ async def test_questions_of_different_people_are_embedded_once_at_the_same_momen
     counting.gate.clear()
     people = [tenant.member(UserId(uuid7())) for _ in range(5)]
     asked = [asyncio.ensure_future(ask(search, person)) for person in people]
-    await until(lambda: search._vectors._flights._waiting.get(WORDS) == len(people))
+    await until(lambda: list(search._vectors._flights._waiting.values()) == [len(people)])
     counting.gate.set()
     await asyncio.gather(*asked)
     assert counting.questions == 1

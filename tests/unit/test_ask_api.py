@@ -17,7 +17,7 @@ from ragecho.kernel.authorization import Scope, WorkspaceRole
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError, Unavailable
 from ragecho.kernel.ids import AnswerId, ChunkId, DocumentId, OrganizationId, VersionId, WorkspaceId, uuid7
-from ragecho.kernel.passages import Passage
+from ragecho.kernel.passages import EmbeddingSpace, Passage
 from ragecho.library.model import SearchFilter
 from ragecho.library.search import Found, SearchMode
 from ragecho.platform.http.problems import on_echo_error
@@ -66,10 +66,10 @@ class Library:
         self.wanted = wanted
         if self.error:
             raise self.error
-        return Found([PASSAGE])
+        return Found([PASSAGE], space=SPACE)
 
-    async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
-        return set(chunk_ids)
+    async def readable(self, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
+        return {passage.chunk_id for passage in passages}
 
     async def version_text(self, caller: Caller, version_id: VersionId, *, start: int, end: int) -> str | None:
         return TEXT[start:end]
@@ -91,8 +91,14 @@ class Words:
         return [[(0, 1)] * len(text.split()) for text in texts]
 
 
+SPACE = EmbeddingSpace(uuid7(), "none", "0", 2, "test")
+
+
 class NoEmbedder:
     model, revision, dimensions, max_tokens, tokens = "none", "0", 2, 512, Words()
+
+    def of(self, space: EmbeddingSpace) -> "NoEmbedder":
+        return self
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return np.zeros((len(texts), 2), np.float32)

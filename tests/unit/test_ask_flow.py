@@ -31,7 +31,7 @@ from ragecho.kernel.ids import (
     WorkspaceId,
     uuid7,
 )
-from ragecho.kernel.passages import Passage
+from ragecho.kernel.passages import EmbeddingSpace, Passage
 from ragecho.library.analysis import terms_of
 from ragecho.library.model import SearchFilter
 from ragecho.library.search import Found, SearchMode
@@ -82,10 +82,16 @@ class _Words:
         return [[(i, i + 1) for i in range(len(text.split()))] for text in texts]
 
 
+SPACE = EmbeddingSpace(uuid7(), "none", "0", 2, "test")
+
+
 class NoEmbedder:
     """An embedder that was never measured; only its tokenizer is asked."""
 
     model, revision, dimensions, max_tokens, tokens = "none", "0", 2, 512, _Words()
+
+    def of(self, space: EmbeddingSpace) -> "NoEmbedder":
+        return self
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return np.zeros((len(texts), 2), np.float32)
@@ -118,13 +124,13 @@ class MemoryLibrary:
     ) -> Found:
         terms = set(terms_of(query))
         ranked = sorted(self.passages, key=lambda p: -len(terms & set(terms_of(p.text))))
-        return Found([replace(p, score=1 / (60 + i)) for i, p in enumerate(ranked)][:k], {"total": 1.0})
+        return Found([replace(p, score=1 / (60 + i)) for i, p in enumerate(ranked)][:k], {"total": 1.0}, space=SPACE)
 
-    async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
+    async def readable(self, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
         self.checks += 1
         if self.hide_after_checks is not None and self.checks > self.hide_after_checks:
             return set()
-        return set(chunk_ids) - self.hidden
+        return {passage.chunk_id for passage in passages} - self.hidden
 
     async def version_text(self, caller: Caller, version_id: VersionId, *, start: int, end: int) -> str | None:
         return self.texts[version_id][start:end] if version_id in self.texts else None
@@ -283,12 +289,12 @@ def test_a_stream_that_is_closed_early_stops_the_work() -> None:
     was_stopped = []
 
     class Slow(MemoryLibrary):
-        async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
+        async def readable(self, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
             try:
                 await asyncio.Event().wait()
             finally:
                 was_stopped.append(True)
-            return set(chunk_ids)
+            return {passage.chunk_id for passage in passages}
 
     async def first_event() -> None:
         stream = flow(Slow(NOTICE)).stream(CALLER, AskRequest(QUESTION))

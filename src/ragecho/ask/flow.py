@@ -1,4 +1,4 @@
-"""From a question to a proven answer: guard, retrieve, judge, rerank, prompt, generate, cite and verify, record.
+"""From a question to a proven answer: guard, understand, retrieve, judge, rerank, prompt, generate, cite and verify, record.
 
 `ask` and `stream` run the same steps; the stream only listens in. No database session is open while a model works:
 every call to the library and the record store is a transaction of its own.
@@ -10,15 +10,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from ragecho.ask.caching import AnswerCache, key_of
+from ragecho.ask.drafts import Draft
 from ragecho.ask.errors import UnknownModel
+from ragecho.ask.finder import Finder
 from ragecho.ask.model import (
     EXTRACTIVE,
-    REFUSAL_TEXT,
     Answer,
     Answered,
     AskRequest,
+    Cited,
     Event,
     PassagesFound,
     PassageSource,
@@ -31,20 +35,19 @@ from ragecho.ask.steps.answer_extractively import answer_extractively
 from ragecho.ask.steps.cite import check_sentence, split_complete
 from ragecho.ask.steps.contextualize import contextualize
 from ragecho.ask.steps.guard import guard
-from ragecho.ask.steps.judge_evidence import judge_evidence
 from ragecho.ask.steps.prompt import REFUSAL_TOKEN, Prompt, build_prompt
-from ragecho.ask.steps.rerank import rerank
 from ragecho.ask.windows import ScoredWindow
 from ragecho.ask.work import Work
 from ragecho.ask.writer import AnswerWriter, Emit, SourceWithdrawn
-from ragecho.audit.records import AnswerRecord, RetrievedPassage
+from ragecho.audit.records import AnswerRecord
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import GenerationFailed, NotFound
-from ragecho.kernel.ids import AnswerId, uuid7
-from ragecho.platform.telemetry import current_trace_id, get_logger, span
+from ragecho.kernel.ids import AnswerId
+from ragecho.library.query.rewrite import QueryRewriter, Rewritten
+from ragecho.platform.telemetry import get_logger, span
 from ragecho.platform.telemetry.metrics import count_answer
-from ragecho.ports.embedder import Embedder
+from ragecho.ports.embedder import Embedders
 from ragecho.ports.generator import Generator
 from ragecho.ports.reranker import Reranker
 
@@ -61,19 +64,25 @@ class AskFlow:
         self,
         search: PassageSource,
         records: RecordStore,
-        embedder: Embedder,
+        embedders: Embedders,
         reranker: Reranker | None,
         generators: Sequence[Generator] = (),
         *,
+        rewriter: QueryRewriter | None = None,
+        cache: AnswerCache | None = None,
         settings: AskSettings | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._search = search
         self._records = records
-        self._embedder = embedder
-        self._reranker = reranker
-        self._generators = tuple(generators)
         self._settings = settings or AskSettings()
+        self._finder = Finder(search, reranker, rewriter, self._settings)
+        self._embedders = embedders
+        self._reranker = reranker
+        self._judge = self._finder.judge
+        self._generators = tuple(generators)
+        self._rewriter = rewriter
+        self._cache = cache if self._settings.answer_cache else None
         self._now = now
 
     @property
@@ -125,32 +134,81 @@ class AskFlow:
     async def _answer(self, caller: Caller, request: AskRequest, emit: Emit) -> Answer:
         started = time.perf_counter()
         caller.require(Permission.ANSWERS_READ)
-        work = Work(caller, request, guard(request.question), emit)
+        question = guard(request.question)
+        work = Work(caller, request, question, emit, Rewritten.unchanged(question))
         generators = self._wanted(request.model)
         with span("ask") as current:
-            await self._find(work)
-            try:
-                await self._write(work, generators)
-            except SourceWithdrawn:
-                work.refusal = SourceWithdrawn.code
-            current.set_attributes({"ask.model": work.model, "ask.is_refused": work.refusal is not None})
+            draft, is_cached = await self._drafted(work, generators)
+            current.set_attributes(
+                {"ask.model": draft.model, "ask.is_refused": draft.refusal is not None, "ask.is_cached": is_cached}
+            )
             work.timings_ms["total"] = round((time.perf_counter() - started) * 1e3, 3)
-            answer = self._finished(work)
+            answer = draft.answer(work.timings_ms, is_cached=is_cached)
+            settings = self._settings_of(request, draft)
             with work.step("record"):
-                await self._records.record(caller, self._record(work, answer))
-        count_answer("refused" if answer.is_refused else "answered")
+                record = draft.record(caller, question, answer, settings, created_at=self._now())
+                await self._records.record(caller, record)
+        count_answer("cached" if is_cached else "refused" if answer.is_refused else "answered")
         log.info(
             "answer.refused" if answer.is_refused else "answer.generated",
             model=answer.model,
             reason=answer.refusal_reason,
-            passages=len(work.passages),
+            passages=len(draft.passages),
             citations=len(answer.citations),
+            is_cached=is_cached,
             duration_ms=work.timings_ms["total"],
         )
         if answer.is_refused:
             await emit(Token(answer.text))
         await emit(Answered(answer))
         return answer
+
+    async def _drafted(self, work: Work, generators: Sequence[Generator]) -> tuple[Draft, bool]:
+        """Return what was answered before and still holds, or what is answered now; and whether it was before."""
+        cache, request = self._cache, work.request
+        if cache is None:
+            return await self._draft(work, generators), False
+        with work.step("cache"):
+            index = await self._search.index_version(work.caller)
+            key = key_of(work.caller, work.question, request, self._depends_on(generators))
+            kept = None if request.is_fresh else await cache.get(key, index)
+            is_hit = kept is not None and await self._still_holds(work.caller, kept)
+            cache.count(is_hit=is_hit)
+        if kept is not None and is_hit:
+            await _tell(kept, work.emit)
+            return kept, True
+
+        async def make() -> Draft:
+            draft = await self._draft(work, generators)
+            await cache.put(key, index, draft)
+            return draft
+
+        # A stream shows its own work, which ends with it: nobody else can wait for that.
+        if request.is_fresh or work.emit is not _nobody:
+            return await make(), False
+        draft, is_joined = await cache.once(key, index, make)
+        if is_joined and not await self._still_holds(work.caller, draft):
+            return await self._draft(work, generators), False
+        return draft, is_joined
+
+    async def _still_holds(self, caller: Caller, draft: Draft) -> bool:
+        """Tell whether the caller may read every source now, and finds in it the words that were quoted."""
+        chunks = {passage.chunk_id for passage in draft.passages}
+        if chunks - await self._search.readable(caller, draft.passages):
+            return False
+        for one in draft.citations:
+            stored = await self._search.version_text(caller, one.version_id, start=one.start, end=one.end)
+            if stored != one.quote:
+                return False
+        return True
+
+    async def _draft(self, work: Work, generators: Sequence[Generator]) -> Draft:
+        await self._finder.find(work)
+        try:
+            await self._write(work, generators)
+        except SourceWithdrawn:
+            work.refusal = SourceWithdrawn.code
+        return Draft.of(work)
 
     def _wanted(self, model: str | None) -> tuple[Generator, ...]:
         if model == EXTRACTIVE:
@@ -161,32 +219,6 @@ class AskFlow:
         if not chosen:
             raise UnknownModel(f"There is no such model here; there are: {', '.join(self.models)}.")
         return chosen
-
-    async def _find(self, work: Work) -> None:
-        """Retrieve, judge, and put the passages in order."""
-        request = work.request
-        await work.emit(Status("retrieve"))
-        with work.step("retrieve"):
-            found = await self._search.search(
-                work.caller,
-                query=work.question,
-                k=request.k or self._settings.ask_passages,
-                mode=request.mode,
-                wanted=request.wanted,
-            )
-        await work.emit(Status("judge"))
-        with work.step("judge"):
-            work.evidence = await judge_evidence(
-                contextualize(work.question),
-                found.passages,
-                reranker=self._reranker,
-                embedder_model=self._embedder.model,
-                min_confidence=self._settings.ask_min_confidence,
-            )
-        with work.step("rerank"):
-            work.passages, work.windows = rerank(
-                found.passages, work.evidence.windows, is_reread=work.evidence.is_reread
-            )
 
     async def _write(self, work: Work, generators: Sequence[Generator]) -> None:
         """Answer with the first generator that can, else by quoting; or set `refusal`."""
@@ -219,9 +251,10 @@ class AskFlow:
     async def _check_grants(self, work: Work) -> None:
         """Drop what the caller may not read now, though the search found it a moment ago."""
         with work.step("recheck"):
-            readable = await self._search.readable(work.caller, [passage.chunk_id for passage in work.passages])
+            readable = await self._search.readable(work.caller, work.passages)
         if all(passage.chunk_id in readable for passage in work.passages):
             return
+        work.is_momentary = True
         kept = [i for i, passage in enumerate(work.passages) if passage.chunk_id in readable]
         work.windows = [
             ScoredWindow(s.window.at(kept.index(s.window.passage)), s.score)
@@ -242,8 +275,9 @@ class AskFlow:
             prompt = build_prompt(
                 work.question,
                 work.passages,
-                count_tokens=self._count_tokens,
+                count_tokens=partial(self._count_tokens, work),
                 max_context_tokens=self._settings.ask_context_tokens,
+                earlier=[text for role, text in work.request.history if role == "user"],
             )
         work.model, work.prompt_version = generator.name, prompt.version
         work.writer = AnswerWriter(work.caller, prompt.passages, self._search, work.emit)
@@ -282,15 +316,15 @@ class AskFlow:
 
     async def _write_piece(self, piece: str, prompt: Prompt, writer: AnswerWriter) -> None:
         clean = piece.replace(REFUSAL_TOKEN, "")
-        await writer.write(await check_sentence(clean, prompt.passages, reranker=self._reranker))
+        await writer.write(await check_sentence(clean, prompt.passages, reranker=self._judge))
 
     async def _quote(self, work: Work) -> None:
         evidence = work.evidence
         assert evidence is not None
-        reranker = self._reranker if evidence.is_reread else None
+        reranker = self._judge if evidence.is_reread else None
         with work.step("generate"):
             quotes = await answer_extractively(
-                contextualize(work.question), work.passages, work.windows, reranker=reranker
+                contextualize(work.asked.question), work.passages, work.windows, reranker=reranker
             )
         work.writer = AnswerWriter(work.caller, work.passages, self._search, work.emit)
         with work.step("verify"):
@@ -299,70 +333,47 @@ class AskFlow:
         if not work.writer.has_evidence:
             work.refusal = "no_evidence"
 
-    def _count_tokens(self, text: str) -> int:
-        return len(self._embedder.tokens.offsets([text])[0])
+    def _count_tokens(self, work: Work, text: str) -> int:
+        assert work.space is not None
+        return len(self._embedders.of(work.space).tokens.offsets([text])[0])
 
-    def _finished(self, work: Work) -> Answer:
-        writer = work.writer if work.refusal is None else None
-        return Answer(
-            id=AnswerId(uuid7()),
-            text=writer.text if writer else REFUSAL_TEXT,
-            citations=tuple(writer.citations) if writer else (),
-            is_refused=writer is None,
-            refusal_reason=work.refusal,
-            confidence=work.evidence.confidence if work.evidence else 0.0,
-            model=work.model,
-            usage=work.usage,
-            timings_ms=dict(work.timings_ms),
-            unsupported=tuple(writer.unsupported) if writer else (),
-            warnings=tuple(work.warnings),
-        )
+    def _depends_on(self, generators: Sequence[Generator]) -> dict[str, Any]:
+        """Return what an answer depends on besides who asks what of which index."""
+        return {
+            "settings": self._settings.model_dump(),
+            "generators": [generator.name for generator in generators],
+            "reranker": self._reranker.model if self._reranker else None,
+            "rewriter": self._rewriter.name if self._rewriter else None,
+        }
 
-    def _record(self, work: Work, answer: Answer) -> AnswerRecord:
-        caller = work.caller
-        return AnswerRecord(
-            id=answer.id,
-            created_at=self._now(),
-            organization_id=caller.organization_id,
-            workspace_id=caller.workspace_id,
-            user_id=caller.user_id,
-            api_key_id=caller.api_key_id,
-            principals=caller.principals,
-            question=work.question,
-            prompt_version=work.prompt_version,
-            model=answer.model,
-            settings=self._settings_of(work),
-            retrieved=tuple(
-                RetrievedPassage(p.chunk_id, p.document_id, p.version_id, p.content_sha256, dict(p.scores))
-                for p in work.passages
-            ),
-            answer=answer.text,
-            citations=answer.citations,
-            unsupported=answer.unsupported,
-            is_refused=answer.is_refused,
-            refusal_reason=answer.refusal_reason,
-            confidence=answer.confidence,
-            usage=answer.usage,
-            timings_ms=answer.timings_ms,
-            warnings=answer.warnings,
-            trace_id=current_trace_id(),
-        )
-
-    def _settings_of(self, work: Work) -> dict[str, Any]:
-        request = work.request
+    def _settings_of(self, request: AskRequest, draft: Draft) -> dict[str, Any]:
+        space = draft.space
         return {
             "k": request.k or self._settings.ask_passages,
             "mode": str(request.mode),
             "filter": asdict(request.wanted),
+            "history": [{"role": role, "text": text} for role, text in request.history],
             "requested_model": request.model,
-            "embedder": self._embedder.model,
-            "embedder_revision": self._embedder.revision,
+            "embedder": space.model if space else None,
+            "embedder_revision": space.revision if space else None,
+            "dimensions": space.dimensions if space else None,
             "reranker": self._reranker.model if self._reranker else None,
+            "rewriter": self._rewriter.name if self._rewriter and request.is_rewritten else None,
             "min_confidence": self._settings.ask_min_confidence,
             "context_tokens": self._settings.ask_context_tokens,
             "max_tokens": self._settings.ask_max_tokens,
             "temperature": self._settings.ask_temperature,
         }
+
+
+async def _tell(draft: Draft, emit: Emit) -> None:
+    """Tell a stream of an answer that was there before, in the order in which it would have been written."""
+    if draft.refusal is not None:
+        return
+    await emit(PassagesFound(draft.passages))
+    for citation in draft.citations:
+        await emit(Cited(citation))
+    await emit(Token(draft.text))
 
 
 async def _nobody(_: Event) -> None:

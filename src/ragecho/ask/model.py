@@ -8,7 +8,9 @@ from ragecho.audit.records import AnswerRecord
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import AnswerId, ChunkId, VersionId
 from ragecho.kernel.passages import Citation, Passage, Usage
+from ragecho.library.caching import IndexVersion
 from ragecho.library.model import SearchFilter
+from ragecho.library.query.queries import Query
 from ragecho.library.search import Found, SearchMode
 
 EXTRACTIVE = "extractive"
@@ -30,8 +32,24 @@ class PassageSource(Protocol):
         """Return the best `k` passages that the caller may read, best first."""
         ...
 
-    async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
-        """Return which of the chunks the caller may read now."""
+    async def search_all(
+        self,
+        caller: Caller,
+        *,
+        queries: Sequence[Query],
+        k: int,
+        mode: SearchMode = SearchMode.HYBRID,
+        wanted: SearchFilter | None = None,
+    ) -> Found:
+        """Return the best `k` passages of several wordings of one question, best first."""
+        ...
+
+    async def index_version(self, caller: Caller) -> IndexVersion:
+        """Return the state that the index is in now; every change that a search could show moves it."""
+        ...
+
+    async def readable(self, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
+        """Return the chunks of those passages that the caller may read now."""
         ...
 
     async def version_text(self, caller: Caller, version_id: VersionId, *, start: int, end: int) -> str | None:
@@ -53,13 +71,20 @@ class RecordStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AskRequest:
-    """A question. `k` passages are used (the configured number when None); `model` names one configured generator."""
+    """A question. `k` passages are used (the configured number when None); `model` names one configured generator.
+
+    `history` are the turns before it, oldest first (role, text). `is_rewritten`: where a rewriter is configured, it may word
+    the question anew. `is_fresh`: an answer that was kept is not wanted.
+    """
 
     question: str
     k: int | None = None
     wanted: SearchFilter = field(default_factory=SearchFilter)
     model: str | None = None
     mode: SearchMode = SearchMode.HYBRID
+    history: tuple[tuple[str, str], ...] = ()
+    is_rewritten: bool = True
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +92,8 @@ class Answer:
     """An answer or a refusal. Every `[n]` in `text` is a citation's `n`; a refusal has no citations.
 
     `refusal_reason` is no_passages, no_evidence, unsupported_answer or source_withdrawn. `unsupported` lists sentences
-    of the answer for which no passage holds the words; `warnings` are stable words such as generation_failed.
+    of the answer for which no passage holds the words; `warnings` are stable words such as generation_failed. `queries` are
+    what was searched, the question itself first.
     """
 
     id: AnswerId
@@ -82,11 +108,12 @@ class Answer:
     unsupported: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     is_cached: bool = False
+    queries: tuple[Query, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A step begins: retrieve, judge, generate, verify; `restart` means that what was streamed so far is void."""
+    """A step begins: understand, retrieve, judge, generate, verify; `restart` means that what was streamed so far is void."""
 
     step: str
     facts: Mapping[str, object] = field(default_factory=dict)

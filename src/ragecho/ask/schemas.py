@@ -1,7 +1,7 @@
 """HTTP shapes of answering."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -9,9 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ragecho.ask.model import Answer, AskRequest
 from ragecho.audit.records import AnswerRecord
 from ragecho.kernel.passages import Citation, Passage, Usage
-from ragecho.library.schemas import SearchFilters
+from ragecho.library.schemas import QueryOut, SearchFilters
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class TurnIn(BaseModel):
+    """Something said before in the same conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: str = Field(max_length=20_000)
 
 
 class AskIn(BaseModel):
@@ -24,6 +33,15 @@ class AskIn(BaseModel):
     tags: list[Tag] = Field(default_factory=list, max_length=50, description="Only documents with all of these tags.")
     model: str | None = Field(None, max_length=200, description="A configured generator, or `extractive`.")
     filters: SearchFilters | None = None
+    history: list[TurnIn] = Field(
+        default_factory=list,
+        max_length=50,
+        description="What was said before, oldest first; used where query rewriting by history is configured.",
+    )
+    rewrite: bool = Field(
+        True, description="Where query rewriting is configured; false searches the question as it is."
+    )
+    fresh: bool = Field(False, description="Answer anew, though the same question was answered a moment ago.")
 
     def to_request(self) -> AskRequest:
         """Return what the flow takes."""
@@ -32,6 +50,9 @@ class AskIn(BaseModel):
             k=self.k,
             wanted=(self.filters or SearchFilters()).with_tags(self.tags),
             model=self.model,
+            history=tuple((turn.role, turn.content) for turn in self.history),
+            is_rewritten=self.rewrite,
+            is_fresh=self.fresh,
         )
 
 
@@ -97,7 +118,8 @@ class AnswerOut(BaseModel):
     usage: UsageOut
     cost_usd: float
     timings_ms: dict[str, float]
-    cached: bool
+    cached: bool = Field(description="It had been given before and still holds; its sources were read again.")
+    queries: list[QueryOut] = Field(description="What was searched, the question itself first.")
     unsupported: list[str] = Field(description="Sentences of the answer for which no passage holds the words.")
     warnings: list[str]
     session_id: UUID | None = None
@@ -117,6 +139,7 @@ class AnswerOut(BaseModel):
             cost_usd=answer.usage.cost_usd,
             timings_ms=dict(answer.timings_ms),
             cached=answer.is_cached,
+            queries=[QueryOut.model_validate(query) for query in answer.queries],
             unsupported=list(answer.unsupported),
             warnings=list(answer.warnings),
         )
@@ -181,7 +204,8 @@ class RecordOut(AnswerOut):
             usage=UsageOut.of(record.usage),
             cost_usd=record.usage.cost_usd,
             timings_ms=dict(record.timings_ms),
-            cached=False,
+            cached=record.is_cached,
+            queries=[QueryOut.model_validate(query) for query in record.queries],
             unsupported=list(record.unsupported),
             warnings=list(record.warnings),
             question=record.question,

@@ -18,6 +18,11 @@ class AskSettings(BaseSettings):
         gt=0,
         description="Longest a generator may take, from question to last word, before the next one is tried.",
     )
+    answer_cache: bool = Field(
+        True,
+        description="Keep answers and give them again while nothing that they depend on has changed; size, time and place are "
+        "those of the cache (REDIS_URL, CACHE_MB, CACHE_SECONDS).",
+    )
     ask_min_confidence: float | None = Field(
         None,
         ge=0,

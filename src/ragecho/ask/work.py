@@ -10,20 +10,27 @@ from ragecho.ask.steps.judge_evidence import Evidence
 from ragecho.ask.windows import ScoredWindow
 from ragecho.ask.writer import AnswerWriter, Emit
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.passages import Passage, Usage
+from ragecho.kernel.passages import EmbeddingSpace, Passage, Usage
+from ragecho.library.query.rewrite import Rewritten
 from ragecho.platform.telemetry import span
 
 
 @dataclass(slots=True)
 class Work:
-    """One question under way: what is known so far. Lives in one task."""
+    """One question under way: what is known so far. Lives in one task.
+
+    `asked` is what the question was understood as: for looking and judging, never for a prompt. `is_momentary`: rights
+    changed on the way, so that the next one to ask may be answered differently.
+    """
 
     caller: Caller
     request: AskRequest
     question: str
     emit: Emit
+    asked: Rewritten
     timings_ms: dict[str, float] = field(default_factory=dict)
     passages: list[Passage] = field(default_factory=list)
+    space: EmbeddingSpace | None = None
     windows: list[ScoredWindow] = field(default_factory=list)
     evidence: Evidence | None = None
     writer: AnswerWriter | None = None
@@ -32,6 +39,7 @@ class Work:
     usage: Usage = field(default_factory=Usage)
     warnings: list[str] = field(default_factory=list)
     refusal: str | None = None
+    is_momentary: bool = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

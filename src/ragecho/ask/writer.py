@@ -70,7 +70,7 @@ class AnswerWriter:
 
     async def _check_grants(self) -> None:
         wanted = {passage.chunk_id for passage in self._passages}
-        if wanted - await self._source.readable(self._caller, sorted(wanted)):
+        if wanted - await self._source.readable(self._caller, self._passages):
             raise SourceWithdrawn("A document that this answer rests on can no longer be read.")
 
     async def _citation(self, support: Support) -> Citation:

@@ -22,7 +22,11 @@ class RetrievedPassage:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRecord:
-    """One answered or refused question. `settings` are the values the flow ran with; `timings_ms` are per step."""
+    """One answered or refused question. `settings` are the values the flow ran with; `timings_ms` are per step.
+
+    `queries` are what was searched: `text`, and the `way` in which a model came to it. `is_cached`: the answer had been given
+    before; its sources were read again for this one.
+    """
 
     id: AnswerId
     created_at: datetime
@@ -46,3 +50,5 @@ class AnswerRecord:
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     trace_id: str | None = None
+    queries: tuple[Mapping[str, str | None], ...] = ()
+    is_cached: bool = False

@@ -76,7 +76,7 @@ def _decode(stored: dict[str, Any]) -> AnswerRecord:
     stored["retrieved"] = tuple(RetrievedPassage(**_with_ids(passage)) for passage in stored["retrieved"])
     stored["citations"] = tuple(Citation(**_with_ids(citation)) for citation in stored["citations"])
     stored["usage"] = Usage(**stored["usage"])
-    stored |= {name: tuple(stored[name]) for name in ("principals", "unsupported", "warnings")}
+    stored |= {name: tuple(stored.get(name, ())) for name in ("principals", "unsupported", "warnings", "queries")}
     known = {field.name for field in fields(AnswerRecord)}
     return AnswerRecord(**{name: value for name, value in stored.items() if name in known})
 

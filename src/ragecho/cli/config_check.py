@@ -108,9 +108,46 @@ def _database(settings: Settings, *, is_production: bool) -> Iterator[Finding]:
         return
     if revision == head:
         yield Finding(Outcome.OK, "database", f"answers, schema {head}.")
+        yield from _spaces(settings)
         return
     outcome = Outcome.ERROR if is_production else Outcome.WARNING
     yield Finding(outcome, "database", f"has schema {revision or 'none'}, not {head}; run `ragecho db upgrade`.")
+
+
+def _spaces(settings: Settings) -> Iterator[Finding]:
+    """Tell of workspaces that use another embedding model or other chunking than is configured."""
+    import asyncio
+
+    from ragecho.library.spaces import spaces_in_use
+    from ragecho.platform.database import Database
+    from ragecho.wiring import space_of
+
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+
+    async def others() -> list[tuple[str, int]]:
+        wanted, database = space_of(settings), Database(url, pool_size=1, application_name="ragecho config")
+        try:
+            found = await spaces_in_use(database)
+        finally:
+            await database.close()
+        return [
+            (one.model if one.model != wanted.model else f"other settings of {one.model}", number)
+            for one, number in found
+            if one.id != wanted.id
+        ]
+
+    try:
+        elsewhere = asyncio.run(others())
+    except EchoError:
+        return  # the model's own check says what is wrong with it
+    for what, number in elsewhere:
+        yield Finding(
+            Outcome.WARNING,
+            "index",
+            f"{number} workspaces still use {what}; change them with `ragecho reindex` (all: `ragecho reindex --all`).",
+            "RAGECHO_EMBEDDER",
+        )
 
 
 def _without(message: str, url: SecretStr) -> str:

@@ -60,6 +60,7 @@ ENTRIES = (
     Entry("admin", "ragecho.cli.admin", "Create administrators and API keys on this machine.", OPERATING),
     Entry("db", "ragecho.cli.db", "Upgrade the database's schema.", OPERATING),
     Entry("index", "ragecho.cli.index", "Compare the index with what it should hold, and mend it.", OPERATING),
+    Entry("reindex", "ragecho.cli.reindex", "Embed a workspace's documents anew, with another model.", OPERATING),
     Entry("config", "ragecho.cli.config", "Check the settings and write the example file.", OPERATING),
     Entry("models", "ragecho.cli.models", "List, fetch and add models.", OPERATING),
     Entry(

@@ -66,13 +66,22 @@ def create_workspace(
     *,
     name: Annotated[str | None, typer.Option(help="The name that people see; default the slug.")] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What its documents are embedded with; default the server's RAGECHO_EMBEDDER.")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, max=4000, help="Fewer dimensions, where the model was trained for that.")
+    ] = None,
     server: Server = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a workspace as the organisation's administrator; on the server's machine see `admin workspace create`."""
     with connect(server, api_key, None) as echo:
-        _show(echo.workspaces.create(slug, name=name, description=description), as_json)
+        made = echo.workspaces.create(
+            slug, name=name, description=description, embedding_model=model, embedding_dimensions=dimensions
+        )
+        _show(made, as_json)
 
 
 @app.command("rename")
@@ -258,5 +267,7 @@ def _show(workspace: "Workspace", as_json: bool) -> None:
             ("description", workspace.description),
             ("status", workspace.status),
             ("archived", short_time(workspace.archived_at)),
+            ("embedding model", workspace.embedding_model),
+            ("dimensions", workspace.embedding_dimensions),
         ]
     )

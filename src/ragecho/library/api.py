@@ -1,5 +1,7 @@
 """Routes of documents and search."""
 
+import time
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -15,9 +17,12 @@ from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
 from ragecho.library.contents import remove_unreferenced
 from ragecho.library.model import DocumentFilter
+from ragecho.library.query.broad import overview_of
+from ragecho.library.query.options import Scope
+from ragecho.library.query.rewrite import Asked, QueryRewriter, Rewritten
 from ragecho.library.rerank import policy_for, rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
-from ragecho.library.search import Found, PassageSearch
+from ragecho.library.search import PassageSearch
 from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
@@ -213,7 +218,13 @@ def build_documents_router(
     return router
 
 
-def build_search_router(search: PassageSearch, reranker: Reranker | None, authenticate: Authenticate) -> APIRouter:
+def build_search_router(
+    search: PassageSearch,
+    reranker: Reranker | None,
+    authenticate: Authenticate,
+    *,
+    rewriter: QueryRewriter | None = None,
+) -> APIRouter:
     """Return the search route."""
     router = APIRouter(prefix="/api/v1", tags=["search"])
     Reading = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_READ)]
@@ -224,12 +235,32 @@ def build_search_router(search: PassageSearch, reranker: Reranker | None, authen
         wanted = (body.filters or SearchFilters()).with_tags(body.tags)
         if body.rerank and reranker is None:
             raise InvalidInput("No reranker is configured (RAGECHO_RERANKER); search without 'rerank'.")
-        if not body.rerank or reranker is None:
-            return SearchOut.of(await search.search(caller, query=body.query, k=body.k, mode=body.mode, wanted=wanted))
-        policy = policy_for(reranker)
-        candidates = max(body.k, policy.depth)
-        found = await search.search(caller, query=body.query, k=candidates, mode=body.mode, wanted=wanted)
-        done = await rerank(reranker, body.query, found, policy)
-        return SearchOut.of(Found(done.passages[: body.k], done.timings_ms))
+        if body.rewrite and rewriter is None:
+            raise InvalidInput("No query rewriter is configured (RAGECHO_QUERY_REWRITER); search without 'rewrite'.")
+        asked, understood = await _understood(body.query, rewriter if body.rewrite else None)
+        policy = policy_for(reranker) if body.rerank and reranker is not None else None
+        candidates = max(body.k, policy.depth) if policy else body.k
+        options = body.to_options()
+        found = await search.search_all(
+            caller, queries=asked.queries, k=candidates, mode=body.mode, wanted=wanted, options=options
+        )
+        if found.facts.scope is Scope.DOCUMENT:
+            # Parts in reading order: there is nothing to judge, and k of them are other ones than the first k of many.
+            found = replace(found, passages=overview_of(found.passages, body.k))
+            policy = None
+        done = await rerank(reranker, asked.question, found, policy) if reranker is not None and policy else None
+        if done is not None:
+            found = replace(found, passages=done.passages[: body.k], timings_ms=done.timings_ms)
+        found = await search.expand(caller, found, body.expand)
+        return SearchOut.of(replace(found, timings_ms=understood | found.timings_ms), asked, done)
 
     return router
+
+
+async def _understood(query: str, rewriter: QueryRewriter | None) -> tuple[Rewritten, dict[str, float]]:
+    """Return what is searched for a query, and how long finding that took."""
+    if rewriter is None:
+        return Rewritten.unchanged(query), {}
+    started = time.perf_counter()
+    asked = await rewriter.rewrite(Asked(query))
+    return asked, {"understand": round((time.perf_counter() - started) * 1e3, 3)}

@@ -1,15 +1,17 @@
 """Results of searches that are kept, keyed by everything they depend on.
 
-The key holds who asks (workspace and principals), what (question, number, mode, filters) and how (model, analysis, tuning); the
-value holds the index's version that it was found under. A version moves in the transaction of every change that a search
+The key holds who asks (workspace and principals), what (question, number, mode, filters) and how (analysis, tuning); the
+value holds the embedding space and the index's version that it was found under. A version moves in the transaction of every change that a search
 could show, and a hit counts only if the version that is read *after* the question came is still that one: what was
 deleted, replaced, re-tagged or re-classified is absent from the very next query. Who leaves a group, or loses a
 level, has other principals and so another key.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +23,7 @@ from ragecho.kernel.passages import Passage
 from ragecho.library.analysis import ANALYSIS_VERSION
 from ragecho.library.model import SearchFilter
 from ragecho.library.query.options import Facts, SearchOptions, facts_of
+from ragecho.library.query.queries import Query
 from ragecho.library.search_route import SearchTuning
 from ragecho.platform.cache import SingleFlight
 from ragecho.platform.telemetry.metrics import count_cache_lookup
@@ -50,26 +53,27 @@ class Kept:
 
 def key_of(
     caller: Caller,
-    embedder: Embedder,
     tuning: SearchTuning,
     *,
-    query: str,
+    queries: Sequence[Query],
     k: int,
     mode: str,
     wanted: SearchFilter,
     options: SearchOptions,
 ) -> str:
-    """Return the key of one caller's search: the digest of everything that its result depends on but the index."""
+    """Return the key of one caller's search: the digest of everything that its result depends on but the index.
+
+    The index is one of an embedding space, so that the model belongs to it (`IndexVersion`).
+    """
     parts = [
         FORMAT,
         str(caller.organization_id),
         str(caller.workspace_id),
         sorted(caller.principals),
         caller.sees_all,
-        [embedder.model, embedder.revision, embedder.dimensions],
         ANALYSIS_VERSION,
         asdict(tuning),
-        query,
+        [(query.text, query.embed_as_passage) for query in queries],
         k,
         mode,
         asdict(wanted),
@@ -117,31 +121,44 @@ class ResultCache:
 class QueryVectors:
     """Embeds questions: those that are asked at the same moment once, and through a cache that other processes share."""
 
-    def __init__(self, embedder: Embedder, cache: Cache | None, *, ttl_seconds: float) -> None:
-        self._embedder = embedder
-        # Within one process the embedder remembers by itself.
+    def __init__(self, cache: Cache | None, *, ttl_seconds: float) -> None:
+        # Within one process the embedders remember by themselves.
         self._cache = cache if cache is not None and cache.is_shared else None
         self._ttl_seconds = ttl_seconds
         self._flights: SingleFlight[Vectors] = SingleFlight()
 
-    async def embed(self, query: str) -> Vectors:
-        """Return the question's unit vector, (dimensions,) float32."""
-        vector, _ = await self._flights.run(query, lambda: self._embed(query))
+    async def embed(self, embedder: Embedder, query: str) -> Vectors:
+        """Return the question's unit vector by this embedder, (dimensions,) float32."""
+        parts = [FORMAT, embedder.model, embedder.revision, embedder.dimensions, query]
+        key = "vector:" + blake2b(orjson.dumps(parts), digest_size=24).hexdigest()
+        vector, _ = await self._flights.run(key, lambda: self._embed(embedder, query, key))
         return vector
 
-    async def _embed(self, query: str) -> Vectors:
+    async def embed_all(self, embedder: Embedder, queries: Sequence[Query]) -> list[Vectors]:
+        """Return the unit vector of each query; all are embedded at the same time."""
+        made_up = [query.text for query in queries if query.embed_as_passage]
+        *asked, passages = await asyncio.gather(
+            *(self.embed(embedder, query.text) for query in queries if not query.embed_as_passage),
+            _passages(embedder, made_up),
+        )
+        of_asked, of_passages = iter(asked), iter(passages)
+        return [next(of_passages if query.embed_as_passage else of_asked) for query in queries]
+
+    async def _embed(self, embedder: Embedder, query: str, key: str) -> Vectors:
         if self._cache is None:
-            return await self._embedder.embed_query(query)
-        parts = [FORMAT, self._embedder.model, self._embedder.revision, self._embedder.dimensions, query]
-        key = "vector:" + blake2b(orjson.dumps(parts), digest_size=24).hexdigest()
+            return await embedder.embed_query(query)
         stored = await self._cache.get(key)
-        is_hit = stored is not None and len(stored) == self._embedder.dimensions * 4
+        is_hit = stored is not None and len(stored) == embedder.dimensions * 4
         count_cache_lookup("query_vector", is_hit=is_hit)
         if stored is not None and is_hit:
             return np.frombuffer(stored, dtype="<f4").astype(np.float32)
-        vector = await self._embedder.embed_query(query)
+        vector = await embedder.embed_query(query)
         await self._cache.put(key, vector.astype("<f4").tobytes(), ttl_seconds=self._ttl_seconds)
         return vector
+
+
+async def _passages(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+    return await embedder.embed_passages(texts) if texts else np.zeros((0, 0), np.float32)
 
 
 def _encoded(kept: Kept) -> bytes:
@@ -154,19 +171,19 @@ def _decoded(stored: bytes) -> Kept | None:
     """Return what was stored; None for what another release stored."""
     try:
         found = orjson.loads(stored)
-        passages = [
-            Passage(
-                **one
-                | {
-                    "chunk_id": ChunkId(UUID(one["chunk_id"])),
-                    "document_id": DocumentId(UUID(one["document_id"])),
-                    "version_id": VersionId(UUID(one["version_id"])),
-                    "heading_path": tuple(one["heading_path"]),
-                    "page_breaks": tuple(one["page_breaks"]),
-                }
-            )
-            for one in found["passages"]
-        ]
+        passages = [read_passage(one) for one in found["passages"]]
         return Kept(IndexVersion(UUID(found["space"]), found["version"]), passages, facts_of(found["facts"]))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def read_passage(stored: dict[str, Any]) -> Passage:
+    """Return the passage of its JSON form. Raises `ValueError`, `KeyError` or `TypeError` when it is none."""
+    read = {
+        "chunk_id": ChunkId(UUID(stored["chunk_id"])),
+        "document_id": DocumentId(UUID(stored["document_id"])),
+        "version_id": VersionId(UUID(stored["version_id"])),
+        "heading_path": tuple(stored["heading_path"]),
+        "page_breaks": tuple(stored["page_breaks"]),
+    }
+    return Passage(**stored | read)

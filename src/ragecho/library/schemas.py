@@ -12,6 +12,9 @@ from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.ids import DocumentId, GroupId, UserId
 from ragecho.kernel.passages import Passage
 from ragecho.library.model import Document, NamedReaders, SearchFilter, StoredChunk
+from ragecho.library.query.rewrite import Rewritten
+from ragecho.library.rerank import Reranked
+from ragecho.library.schemas_search import DuplicateOut, SearchChoices, SearchFacts, SpanOut, duplicates_of
 from ragecho.library.search import Found, SearchMode
 from ragecho.tenancy.grants import MAX_NAMED
 
@@ -146,10 +149,8 @@ class SearchFilters(BaseModel):
         )
 
 
-class SearchIn(BaseModel):
+class SearchIn(SearchChoices):
     """A search."""
-
-    model_config = ConfigDict(extra="forbid")
 
     query: Question
     k: int = Field(10, ge=1, le=200)
@@ -157,6 +158,7 @@ class SearchIn(BaseModel):
     filters: SearchFilters | None = None
     mode: SearchMode = SearchMode.HYBRID
     rerank: bool = False
+    rewrite: bool = Field(False, description="Let the configured language model word the query anew first.")
 
 
 class SearchResult(BaseModel):
@@ -173,11 +175,15 @@ class SearchResult(BaseModel):
     scores: dict[str, float]
     chunk_id: UUID
     heading_path: list[str]
+    matched: list[SpanOut] = Field(description="What was found in a text that was expanded; empty otherwise.")
+    duplicates: list[DuplicateOut] = Field(description="Where this text stands as well.")
 
     @classmethod
-    def of(cls, passage: Passage) -> Self:
-        """Return the shape of a passage."""
+    def of(cls, passage: Passage, found: Found) -> Self:
+        """Return the shape of a passage among what was found."""
         return cls(
+            matched=[SpanOut(start=start, end=end) for start, end in found.matches.get(passage.chunk_id, ())],
+            duplicates=duplicates_of(passage.chunk_id, found.facts),
             document_id=passage.document_id,
             filename=passage.filename,
             title=passage.title,
@@ -192,13 +198,35 @@ class SearchResult(BaseModel):
         )
 
 
-class SearchOut(BaseModel):
+class QueryOut(BaseModel):
+    """What was searched."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    way: str | None = Field(description="How a model came to it: history, decompose, hyde or translate; null as asked.")
+
+
+class SearchOut(SearchFacts):
     """Passages, best first, and how long each step took."""
 
     results: list[SearchResult]
     timings_ms: dict[str, float]
+    queries: list[QueryOut] = Field(description="What was searched, the query itself first.")
+    reranked: int | None = Field(description="How many passages the reranker read; null without one.")
+    warnings: list[str] = Field(
+        description="Stable words: rerank_failed, rerank_timeout (the order is as found), rewrite_failed:WAY."
+    )
 
     @classmethod
-    def of(cls, found: Found) -> Self:
+    def of(cls, found: Found, asked: Rewritten, reranked: Reranked | None = None) -> Self:
         """Return the shape of what was found."""
-        return cls(results=[SearchResult.of(passage) for passage in found.passages], timings_ms=found.timings_ms)
+        warnings = [f"rewrite_failed:{way}" for way in asked.failed]
+        return cls(
+            **SearchFacts.of_facts(found.facts).model_dump(),
+            results=[SearchResult.of(passage, found) for passage in found.passages],
+            timings_ms=found.timings_ms,
+            queries=[QueryOut.model_validate(query) for query in asked.queries],
+            reranked=reranked.judged if reranked else None,
+            warnings=[*warnings, reranked.warning] if reranked and reranked.warning else warnings,
+        )

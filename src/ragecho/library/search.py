@@ -14,13 +14,17 @@ import orjson
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
-from ragecho.kernel.passages import Passage
+from ragecho.kernel.passages import EmbeddingSpace, Passage
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
 from ragecho.library.fusion import vector_share
 from ragecho.library.model import SearchFilter
 from ragecho.library.query.options import Expand, Facts, SearchOptions
-from ragecho.library.refining import Refining, Request, expanded, passage_of
+from ragecho.library.query.queries import Query as Wording
+from ragecho.library.query.together import fuse
+from ragecho.library.refining import Refining, Request, Spans, expanded, passage_of
+from ragecho.library.residency import ResidentIndexes
+from ragecho.library.resident_index import Candidates, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
     GRAPH_LIST,
@@ -30,11 +34,12 @@ from ragecho.library.search_sql import (
     matching_size_statement,
     search_statement,
 )
+from ragecho.library.spaces import SpaceCache
 from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
 from ragecho.ports.cache import Cache
-from ragecho.ports.embedder import Embedder, Vectors
+from ragecho.ports.embedder import Embedders, Vectors
 
 __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning", "vector_literal"]
 
@@ -55,14 +60,36 @@ class SearchMode(StrEnum):
 class Found:
     """Passages, best first, and what each step took in milliseconds. `is_cached`: they had been found before, and still hold.
 
-    `matches` says where in an expanded passage's document what was found lies, by its chunk.
+    `space` is the one that all of them come from; None where a test does not say. `matches` says where in the document of
+    an expanded passage what was found lies.
     """
 
     passages: list[Passage]
     timings_ms: dict[str, float] = field(default_factory=dict)
     is_cached: bool = False
+    space: EmbeddingSpace | None = None
     facts: Facts = field(default_factory=Facts)
-    matches: dict[ChunkId, tuple[int, int]] = field(default_factory=dict)
+    matches: dict[ChunkId, Spans] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as the index takes it: its terms' ids with how often each stands in it, and its unit vector."""
+
+    terms: dict[int, float]
+    vector: Vectors | None
+    k: int
+    mode: SearchMode
+
+
+def _asked(
+    caller: Caller, state: IndexState, query: Wording, vector: Vectors | None, *, k: int, mode: SearchMode
+) -> _Asked:
+    if query.embed_as_passage:
+        mode = SearchMode.VECTOR
+    words = analysis.query_terms_of(query.text, state.stemmings) if mode is not SearchMode.VECTOR else {}
+    ids = analysis.TermIds(caller.workspace_id).of(words)
+    return _Asked(dict(zip(ids, map(float, words.values()), strict=True)), vector, k, mode)
 
 
 def vector_literal(vector: Vectors) -> str:
@@ -76,19 +103,22 @@ class PassageSearch:
     def __init__(
         self,
         database: Database,
-        embedder: Embedder,
+        embedders: Embedders,
         tuning: SearchTuning | None = None,
         *,
         cache: Cache | None = None,
         cache_seconds: float = 600,
+        resident: ResidentIndexes | None = None,
     ) -> None:
         self._database = database
-        self._embedder = embedder
+        self._embedders = embedders
+        self._spaces = SpaceCache(database)
         self._tuning = tuning or SearchTuning()
         self._states: OrderedDict[StateKey, IndexState] = OrderedDict()
         self._cache = cache
         self._results = ResultCache(cache, ttl_seconds=cache_seconds) if cache is not None else None
-        self._vectors = QueryVectors(embedder, cache, ttl_seconds=cache_seconds)
+        self._vectors = QueryVectors(cache, ttl_seconds=cache_seconds)
+        self._resident = resident
 
     async def search(
         self,
@@ -101,78 +131,110 @@ class PassageSearch:
         options: SearchOptions | None = None,
     ) -> Found:
         """Return the best `k` passages that the caller may read. `score` is the fused score; `scores` its parts."""
+        return await self.search_all(caller, queries=(Wording(query),), k=k, mode=mode, wanted=wanted, options=options)
+
+    async def search_all(
+        self,
+        caller: Caller,
+        *,
+        queries: Sequence[Wording],
+        k: int,
+        mode: SearchMode = SearchMode.HYBRID,
+        wanted: SearchFilter | None = None,
+        options: SearchOptions | None = None,
+    ) -> Found:
+        """Return the best `k` passages of all `queries`, wordings of one question, found in one read of one moment."""
         started = time.perf_counter()
         timings: dict[str, float] = {}
         among, chosen = wanted or SearchFilter(), options or SearchOptions()
-
-        async def one(text: str, *, k: int, mode: str, wanted: SearchFilter, is_word: bool = False) -> Kept:
-            took: dict[str, float] = {}
-            kept = await self._find(caller, text, took, k=k, mode=SearchMode(mode), wanted=wanted)
-            timings.update({name: timings.get(name, 0.0) + spent for name, spent in took.items()})
-            return kept
-
-        async def embed(text: str, space_id: UUID) -> str:
-            return vector_literal(await self._vectors.embed(text))
+        # A made-up answer is searched by its meaning only.
+        asked = [one for one in queries if mode is not SearchMode.LEXICAL or not one.embed_as_passage]
 
         async def find() -> Kept:
-            steps = Refining(
-                self._database, find=one, embed=embed, stemmings=lambda: self._states[_key(caller)].stemmings
-            )
-            return await steps.search(Request(caller, query, k, str(mode), among, chosen))
+            steps = self._steps(caller, asked, timings)
+            return await steps.search(Request(caller, asked[0].text, k, str(mode), among, chosen))
 
         if self._results is None:
             kept, is_cached = await find(), False
         else:
-            key = key_of(
-                caller, self._embedder, self._tuning, query=query, k=k, mode=str(mode), wanted=among, options=chosen
-            )
-            kept, is_cached = await self._results.get(key, present=lambda: self._version(caller), find=find)
+            key = key_of(caller, self._tuning, queries=asked, k=k, mode=str(mode), wanted=among, options=chosen)
+            kept, is_cached = await self._results.get(key, present=lambda: self.index_version(caller), find=find)
         timings["total"] = (time.perf_counter() - started) * 1e3
         for step, milliseconds in timings.items():
             observe_search(step, milliseconds / 1e3)
         rounded = {name: round(value, 3) for name, value in timings.items()}
-        return Found(kept.passages, rounded, is_cached, facts=kept.facts)
+        return Found(kept.passages, rounded, is_cached, await self._spaces.get(kept.index.space_id), kept.facts)
+
+    def _steps(self, caller: Caller, queries: Sequence[Wording], timings: dict[str, float]) -> Refining:
+        """Return the steps around the hot path, which searches all `queries`; what it takes is added to the timings."""
+
+        async def find(text: str, *, k: int, mode: str, wanted: SearchFilter, is_word: bool = False) -> Kept:
+            wordings = [Wording(text)] if is_word else [replace(queries[0], text=text), *queries[1:]]
+            took: dict[str, float] = {}
+            kept = await self._find(caller, wordings, took, k=k, mode=SearchMode(mode), wanted=wanted)
+            timings.update({name: timings.get(name, 0.0) + spent for name, spent in took.items()})
+            return kept
+
+        async def embed(text: str, space_id: UUID) -> str:
+            embedder = self._embedders.of(await self._spaces.get(space_id))
+            return vector_literal(await self._vectors.embed(embedder, text))
+
+        return Refining(self._database, find=find, embed=embed, stemmings=lambda: self._states[_key(caller)].stemmings)
+
+    async def expand(self, caller: Caller, found: Found, how: Expand) -> Found:
+        """Return what was found with what stands around each passage, as far as the caller may read it."""
+        passages, matches = await expanded(self._database, caller, found.passages, how)
+        return replace(found, passages=passages, matches=matches)
 
     async def _find(
         self,
         caller: Caller,
-        query: str,
+        queries: Sequence[Wording],
         timings: dict[str, float],
         *,
         k: int,
         mode: SearchMode,
         wanted: SearchFilter,
     ) -> Kept:
-        started = time.perf_counter()
-        vector = None
-        if mode is not SearchMode.LEXICAL:
-            with span("search.embed"):
-                vector = vector_literal(await self._vectors.embed(query))
-        embedded = time.perf_counter()
-        with span("search.query", mode=str(mode), k=k):
-            rows, state = await self._query(caller, query, vector, k=k, mode=mode, wanted=wanted)
-        timings |= {"embed": (embedded - started) * 1e3, "query": (time.perf_counter() - embedded) * 1e3}
-        return Kept(IndexVersion(state.space_id, state.version), [passage_of(row) for row in rows])
+        state = self._states.get(_key(caller)) or await self._present_state(caller)
+        while True:
+            started = time.perf_counter()
+            space = await self._spaces.get(state.space_id)
+            vectors: list[Vectors | None] = [None] * len(queries)
+            if mode is not SearchMode.LEXICAL:
+                with span("search.embed"):
+                    embedder = self._embedders.of(space)
+                    vectors = list(await self._vectors.embed_all(embedder, queries))
+            embedded = time.perf_counter()
+            with span("search.query", mode=str(mode), k=k):
+                found, state = await self._query(
+                    caller, queries, vectors, state=state, space=space, k=k, mode=mode, wanted=wanted
+                )
+            timings |= {"embed": (embedded - started) * 1e3, "query": (time.perf_counter() - embedded) * 1e3}
+            if state.space_id == space.id:
+                break
+            # The workspace changed its space at this moment: the queries are embedded again, for the new one.
+        lists = [[passage_of(row) for row in rows] for rows in found]
+        passages = lists[0] if len(lists) == 1 else fuse(queries, lists, k=k)
+        return Kept(IndexVersion(state.space_id, state.version), passages)
 
-    async def expand(self, caller: Caller, found: Found, how: Expand) -> Found:
-        """Return what was found with what stands around each passage; `matches` says where in it what was found lies."""
-        passages, matches = await expanded(self._database, caller, found.passages, how)
-        return replace(found, passages=passages, matches=matches)
-
-    async def _version(self, caller: Caller) -> IndexVersion:
+    async def index_version(self, caller: Caller) -> IndexVersion:
+        """Return the state that the index is in now. Raises `NotFound` without the workspace."""
         (rows,) = await self._database.read(caller, _state_query(caller))
         state = _state(caller, rows)
         return IndexVersion(state.space_id, state.version)
 
     async def close(self) -> None:
-        """Let the cache's connections go."""
+        """Let the cache's connections and what is held in memory go."""
+        if self._resident is not None:
+            await self._resident.close()
         if self._cache is not None:
             await self._cache.close()
 
-    async def readable(self, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
-        """Return which of the chunks the caller may read now: the last check before a prompt."""
+    async def readable(self, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
+        """Return the chunks of those passages that the caller may read now: the last check before a prompt."""
         async with self._database.transaction(caller) as session:
-            return await store_chunks.readable_chunks(session, caller, chunk_ids)
+            return await store_chunks.readable_passages(session, caller, passages)
 
     async def version_text(self, caller: Caller, version_id: VersionId, *, start: int, end: int) -> str | None:
         """Return code points `start` to `end` of a version's stored text; None when it is not readable now."""
@@ -180,24 +242,47 @@ class PassageSearch:
             return await store_documents.version_text(session, caller, version_id, start=start, end=end)
 
     async def _query(
-        self, caller: Caller, query: str, vector: str | None, *, k: int, mode: SearchMode, wanted: SearchFilter
-    ) -> tuple[Sequence[Mapping[str, Any]], IndexState]:
-        """Ask under the state that was seen last; the answer counts if the state of its own moment leads the same way."""
+        self,
+        caller: Caller,
+        queries: Sequence[Wording],
+        vectors: Sequence[Vectors | None],
+        *,
+        state: IndexState,
+        space: EmbeddingSpace,
+        k: int,
+        mode: SearchMode,
+        wanted: SearchFilter,
+    ) -> tuple[list[list[dict[str, Any]]], IndexState]:
+        """Ask under the state that was seen last; the answer counts if the state of its own moment leads the same way.
+
+        Nothing counts where that is in another space than the `vectors`; the state returned says in which.
+        """
         filters = filter_parameters(wanted)
         matching = await self._chunks_matching(caller, filters) if filters else None
-        state = self._states.get(_key(caller)) or await self._present_state(caller)
         while True:
             route = route_of(state, self._tuning, matching=matching)
-            terms = analysis.query_terms_of(query, state.stemmings) if mode is not SearchMode.VECTOR else {}
-            statement = self._statement(
-                caller, state, route, terms=terms, vector=vector, filters=filters, k=k, mode=mode
+            asked = [
+                _asked(caller, state, query, vector, k=k, mode=mode)
+                for query, vector in zip(queries, vectors, strict=True)
+            ]
+            # A filter is the database's to judge.
+            index = self._resident.at(caller, state.space_id, state.version) if self._resident and not filters else None
+            proposed = [self._proposed(caller, index, route, one) for one in asked]
+            statements = [
+                self._statement(caller, state, route, one, space=space, filters=filters, proposed=candidates)
+                for one, candidates in zip(asked, proposed, strict=True)
+            ]
+            now, *found = await self._database.read(
+                caller, _state_query(caller), *_graph_setting(route), *statements, is_snapshot=True
             )
-            *_, now, found = await self._database.read(
-                caller, *_graph_setting(route), _state_query(caller), statement, is_snapshot=True
-            )
+            found = found[-len(statements) :]
             present = await self._counted(caller, _state(caller, now))
             self._remember(caller, present)
-            is_alike = present.space_id == state.space_id and present.stemmings == state.stemmings
+            if present.space_id != space.id:
+                return [[] for _ in queries], present
+            # What was proposed from memory counts in exactly the state that it was made in.
+            is_held = index is None or present.version == state.version
+            is_alike = present.stemmings == state.stemmings and is_held
             if is_alike and route_of(present, self._tuning, matching=matching) == route:
                 return found, present
             state = present
@@ -208,39 +293,55 @@ class PassageSearch:
         (rows,) = await self._database.read(caller, (matching_size_statement(frozenset(filters)), parameters))
         return int(rows[0]["chunks"])
 
+    def _proposed(
+        self, caller: Caller, index: ResidentIndex | None, route: Route, asked: _Asked
+    ) -> dict[str, Candidates]:
+        """Return the candidates of the sides that memory answers."""
+        found: dict[str, Candidates] = {}
+        if index is None:
+            return found
+        depth = max(self._tuning.depth, asked.k)
+        if asked.mode is not SearchMode.VECTOR:
+            found["lexical"] = index.words(caller, asked.terms, cap=route.candidate_cap, depth=depth)
+        if asked.vector is not None and index.vectors is not None:
+            found["vector"] = index.nearest(caller, asked.vector, depth=depth)
+        return found
+
     def _statement(
         self,
         caller: Caller,
         state: IndexState,
         route: Route,
+        asked: _Asked,
         *,
-        terms: Mapping[str, int],
-        vector: str | None,
+        space: EmbeddingSpace,
         filters: Mapping[str, Any],
-        k: int,
-        mode: SearchMode,
+        proposed: Mapping[str, Candidates],
     ) -> Query:
         tuning = self._tuning
         statement, names = search_statement(
-            str(mode),
+            str(asked.mode),
             route,
             dimensions=state.dimensions,
             filters=frozenset(filters),
-            share=tuning.vector_share if tuning.vector_share is not None else vector_share(self._embedder.model),
+            share=tuning.vector_share if tuning.vector_share is not None else vector_share(space.model),
+            proposed=frozenset(proposed),
         )
         parameters: dict[str, Any] = {
             **filters,
             "workspace_id": caller.workspace_id,
             "space_id": state.space_id,
-            "limit": k,
-            "depth": max(tuning.depth, k),
-            "vector": vector,
-            "terms": analysis.TermIds(caller.workspace_id).of(terms),
-            "weights": [float(times) for times in terms.values()],
+            "limit": asked.k,
+            "depth": max(tuning.depth, asked.k),
+            "vector": vector_literal(asked.vector) if asked.vector is not None else None,
+            "terms": list(asked.terms),
+            "weights": list(asked.terms.values()),
             "candidate_cap": route.candidate_cap,
             "sees_all": caller.sees_all,
             "principals": list(caller.principals),
         }
+        for side, candidates in proposed.items():
+            parameters |= {f"{side}_ids": candidates.ids, f"{side}_scores": candidates.scores}
         return statement, {name: parameters[name] for name in names}
 
     async def _present_state(self, caller: Caller) -> IndexState:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId
-from ragecho.kernel.passages import EmbeddingSpace
+from ragecho.kernel.passages import Passage
 from ragecho.library.analysis import algorithm_of
 from ragecho.library.model import IndexedChunk, IndexedVersion
 from ragecho.platform.database import array_literal
@@ -72,43 +72,27 @@ async def lock_index(session: AsyncConnection, caller: Caller) -> None:
     )
 
 
-async def space_to_fill(session: AsyncConnection, caller: Caller, space: EmbeddingSpace) -> UUID:
-    """Return the space that new chunks of the workspace go to: its own while `space` has the same model, else `space`.
-
-    Chunks that were cut or analysed by another version of Echo stand beside new ones; vectors of two models never do.
-    """
-    found = await session.execute(
-        text(
-            "select s.id from workspaces w join embedding_spaces s on s.id = w.space_id where w.id = :workspace_id"
-            " and s.model = :model and s.revision = :revision and s.dimensions = :dimensions"
-        ),
-        {
-            "workspace_id": caller.workspace_id,
-            "model": space.model,
-            "revision": space.revision,
-            "dimensions": space.dimensions,
-        },
-    )
-    own: UUID | None = found.scalar_one_or_none()
-    return own or space.id
-
-
-async def readable_chunks(session: AsyncConnection, caller: Caller, chunk_ids: Sequence[ChunkId]) -> set[ChunkId]:
-    """Return which of the chunks the caller may read at this moment, by the documents' own readers.
+async def readable_passages(session: AsyncConnection, caller: Caller, passages: Sequence[Passage]) -> set[ChunkId]:
+    """Return the chunks of those passages that the caller may read at this moment, by the documents' own readers.
 
     The policies compare them with what the caller was when the request began, this with what the caller is now: a credential
-    that ended, a membership or a group that was left, leave nothing.
+    that ended, a membership or a group that was left, leave nothing. What counts is that the version still answers, not that
+    its chunk is still there: another space's chunks take its place while an answer is written (reindexing).
     """
     found = await session.execute(
         text(
-            "select c.id from chunks c join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id"
-            " where c.workspace_id = :workspace_id and c.id = any (:ids) and d.current_version_id = c.version_id"
-            " and (:sees_all or d.readers && (select ragecho_present_principals(cast(:user_id as uuid),"
-            " cast(:api_key_id as uuid), cast(:grant_id as uuid))))"
+            "select p.chunk_id from unnest(cast(:chunks as uuid[]), cast(:documents as uuid[]), cast(:versions as uuid[]))"
+            "   as p (chunk_id, document_id, version_id)"
+            " join documents d on d.workspace_id = :workspace_id and d.id = p.document_id"
+            "   and d.current_version_id = p.version_id"
+            " where :sees_all or d.readers && (select ragecho_present_principals(cast(:user_id as uuid),"
+            " cast(:api_key_id as uuid), cast(:grant_id as uuid)))"
         ),
         {
             "workspace_id": caller.workspace_id,
-            "ids": list(chunk_ids),
+            "chunks": [passage.chunk_id for passage in passages],
+            "documents": [passage.document_id for passage in passages],
+            "versions": [passage.version_id for passage in passages],
             "sees_all": caller.sees_all,
             "user_id": caller.user_id,
             "api_key_id": caller.api_key_id,

@@ -5,7 +5,6 @@ from ragecho.library.store_chunks import (
     finish_versions,
     insert_versions,
     lock_index,
-    space_to_fill,
     store_parsed,
 )
 from ragecho.library.store_documents import (
@@ -29,6 +28,8 @@ from ragecho.library.store_documents import (
 )
 from ragecho.library.store_embeddings import load_embeddings, purge_embeddings, store_embeddings, touch_embeddings
 from ragecho.library.store_fetched import drop_version, fill_version, merge_metadata
+from ragecho.library.store_reindexes import note_filled
+from ragecho.library.store_spaces import workspace_spaces
 from ragecho.library.store_versions import ListedVersion, list_versions
 
 __all__ = [
@@ -55,13 +56,14 @@ __all__ = [
     "lock_index",
     "merge_metadata",
     "next_version_number",
+    "note_filled",
     "purge_embeddings",
     "replace_grants",
     "set_progress",
     "set_status",
-    "space_to_fill",
     "store_embeddings",
     "store_parsed",
     "touch_embeddings",
     "unreferenced_contents",
+    "workspace_spaces",
 ]

@@ -26,10 +26,9 @@ from ragecho.ingest.sources.api import build_sources_router, build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
 from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
-from ragecho.platform.jobs.store_overview import queue_depths
+from ragecho.platform.jobs.gauges import queue_gauges
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
-from ragecho.platform.telemetry.metrics import set_jobs_now, set_oldest_deliveries
 from ragecho.roles.serve import LISTEN_FD_VARIABLE
 from ragecho.tenancy.api import build_tenancy_router
 from ragecho.tenancy.api_domains import build_domains_router
@@ -42,16 +41,10 @@ log = get_logger(__name__)
 def build_app(services: Services) -> FastAPI:
     """Return the application over the services; the database is closed when it stops."""
 
-    async def refresh_job_gauges() -> None:
-        async with services.database.anonymous() as session:
-            depths = await queue_depths(session)
-        set_jobs_now({(one.queue, one.status): one.jobs for one in depths})
-        set_oldest_deliveries({(one.queue, one.status): one.oldest_seconds for one in depths})
-
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # The first question must not wait for the weights to be read.
-        await services.embedder.embed_query("warm up")
+        await services.embedders.of(services.space).embed_query("warm up")
         await services.gateway.start()
         log.info("api.ready", pid=os.getpid())
         async with services.identity.serving():
@@ -68,7 +61,7 @@ def build_app(services: Services) -> FastAPI:
         routers=_routers(services),
         settings=services.settings,
         checks={"database": services.database.ping, "blobs": services.blobs.check},
-        refresh_metrics=[refresh_job_gauges],
+        refresh_metrics=[queue_gauges(services.database)],
         # The limit of one file is its own; this one bounds a request with several.
         body_limits=dict.fromkeys(("/api/v1/documents", PREFIX), HttpSettings().max_upload_bytes),
     )
@@ -111,14 +104,14 @@ def _routers(services: Services) -> list[APIRouter]:
         build_url_router(services.url_uploads, authenticate),
         build_sources_router(services.sources, authenticate),
         build_documents_router(database, services.blobs, services.renderer, authenticate),
-        build_search_router(services.search, services.reranker, authenticate),
+        build_search_router(services.search, services.reranker, authenticate, rewriter=services.rewriter),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
-        build_index_router(services.index, database, authenticate),
+        build_index_router(services.index, services.reindexing, database, authenticate),
         *build_audit_routers(database, authenticate),
         build_tenancy_router(
             database,
-            services.space,
+            services.space_for,
             authenticate,
             blobs=services.blobs,
             accept_page=f"{issuer_of(services.settings)}/invitation",

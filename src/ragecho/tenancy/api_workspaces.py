@@ -1,5 +1,6 @@
 """Routes of organisations and workspaces."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -30,11 +31,14 @@ from ragecho.tenancy.settings import TenancySettings
 
 log = get_logger(__name__)
 
+# The embedding space of a model by name (None: the configured one), cut to so many dimensions.
+SpaceFor = Callable[[str | None, int | None], EmbeddingSpace]
+
 
 def build_workspaces_router(
-    database: Database, space: EmbeddingSpace, authenticate: Authenticate, blobs: BlobStore
+    database: Database, space_for: SpaceFor, authenticate: Authenticate, blobs: BlobStore
 ) -> APIRouter:
-    """Return the routes of single workspaces."""
+    """Return the routes of single workspaces. `space_for` names the space of a model that somebody chose."""
     router = APIRouter(prefix="/workspaces")
     Known = Annotated[Caller, signed_in(authenticate)]
     Seeing = Annotated[Caller, requires_in_service(authenticate, Permission.WORKSPACE_READ)]
@@ -58,6 +62,7 @@ def build_workspaces_router(
     @router.post("", status_code=201)
     async def create_workspace(caller: Administering, body: WorkspaceIn) -> WorkspaceOut:
         """Create a workspace."""
+        space = space_for(body.embedding_model, body.embedding_dimensions)
         async with database.transaction(caller) as session:
             made = await workspaces.create_workspace(
                 caller, session, slug=body.slug, name=body.name or body.slug, description=body.description, space=space
@@ -124,7 +129,7 @@ def build_workspaces_router(
 
 
 def build_organizations_router(
-    database: Database, space: EmbeddingSpace, authenticate: Authenticate, limits: TenancySettings
+    database: Database, space_for: SpaceFor, authenticate: Authenticate, limits: TenancySettings
 ) -> APIRouter:
     """Return the routes of organisations."""
     router = APIRouter(prefix="/organizations")
@@ -143,7 +148,7 @@ def build_organizations_router(
     async def create_organization(caller: Known, body: OrganizationIn) -> OrganizationOut:
         """Create an organisation of one's own, with a workspace `default`, where the server allows it."""
         made = await organizations.create_organization(
-            caller, database, space, name=body.name, is_allowed=limits.organization_creation
+            caller, database, space_for(None, None), name=body.name, is_allowed=limits.organization_creation
         )
         return OrganizationOut.of(made)
 

@@ -24,7 +24,7 @@ class WorkspaceStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A place with documents of its own. `space_id` is the embedding space that its queries use."""
+    """A place with documents of its own. `space_id` is the embedding space that its queries use, of the model named."""
 
     id: WorkspaceId
     organization_id: OrganizationId
@@ -36,6 +36,8 @@ class Workspace:
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = None
+    embedding_model: str = ""
+    embedding_dimensions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

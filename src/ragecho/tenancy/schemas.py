@@ -65,6 +65,12 @@ class WorkspaceIn(BaseModel):
     slug: Slug
     name: Name | None = None
     description: Description = ""
+    embedding_model: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = (
+        Field(None, description="The model that its documents are embedded with; the server's default if absent.")
+    )
+    embedding_dimensions: int | None = Field(
+        None, ge=1, le=4000, description="Fewer dimensions than the model has, where it was trained for that."
+    )
 
 
 class WorkspacePatch(BaseModel):
@@ -78,7 +84,7 @@ class WorkspacePatch(BaseModel):
 
 
 class WorkspaceOut(BaseModel):
-    """A workspace."""
+    """A workspace. `embedding_model` is what its documents and questions are embedded with."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -90,6 +96,8 @@ class WorkspaceOut(BaseModel):
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None
+    embedding_model: str
+    embedding_dimensions: int
 
     @classmethod
     def of(cls, workspace: Workspace) -> Self:

@@ -12,7 +12,22 @@ from ragecho.kernel.ids import UserId, WorkspaceId
 from ragecho.tenancy.model import Workspace, WorkspaceFilter, WorkspaceStatus
 from ragecho.tenancy.store import like, page
 
-COLUMNS = "id, organization_id, slug, name, description, status, space_id, created_at, updated_at, archived_at"
+FIELDS = (
+    "id",
+    "organization_id",
+    "slug",
+    "name",
+    "description",
+    "status",
+    "space_id",
+    "created_at",
+    "updated_at",
+    "archived_at",
+)
+COLUMNS = ", ".join(FIELDS) + (
+    ", (select s.model from embedding_spaces s where s.id = space_id) as embedding_model"
+    ", (select s.dimensions from embedding_spaces s where s.id = space_id) as embedding_dimensions"
+)
 NEWEST_FIRST = "created_at desc, id desc"
 
 # `only` is a key's own workspace; `person` sees where they are a member; neither given means all of the organisation.
@@ -171,5 +186,4 @@ async def inside(session: AsyncConnection, caller: Caller, workspace_id: Workspa
 
 
 def _workspace(row: RowMapping) -> Workspace:
-    fields = {name: row[name] for name in COLUMNS.split(", ")}
-    return Workspace(**fields)
+    return Workspace(**{name: row[name] for name in (*FIELDS, "embedding_model", "embedding_dimensions")})

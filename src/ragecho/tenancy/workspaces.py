@@ -1,7 +1,6 @@
 """The life of a workspace: created, renamed, archived, restored, deleted."""
 
 import re
-from dataclasses import asdict
 
 from ragecho.kernel.authorization import Permission
 from ragecho.kernel.caller import Caller
@@ -13,6 +12,7 @@ from ragecho.platform.database import Session
 from ragecho.tenancy import store, store_workspaces
 from ragecho.tenancy.access import is_organization_admin, workspace_for
 from ragecho.tenancy.model import Workspace, WorkspaceFilter, WorkspaceStatus
+from ragecho.tenancy.spaces import register_space
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # They stand where a workspace's name stands in addresses of the API.
@@ -26,7 +26,7 @@ async def create_workspace(
 ) -> Workspace:
     """Create a workspace in the caller's organisation. Raises `InvalidInput` or `Conflict`."""
     _check(slug, name, description)
-    await store.insert_space(session, asdict(space))
+    await register_space(session, space)
     workspace_id = WorkspaceId(uuid7())
     if not await store.insert_workspace(
         session,
@@ -44,7 +44,7 @@ async def create_workspace(
         "workspace.created",
         Target("workspace", workspace_id),
         workspace_id=workspace_id,
-        details={"slug": slug, "name": name.strip()},
+        details={"slug": slug, "name": name.strip(), "embedding_model": space.model},
     )
     return await find_workspace(session, str(workspace_id))
 

@@ -103,7 +103,7 @@ async def judge_evidence(
     passages: Sequence[Passage],
     *,
     reranker: Reranker | None,
-    embedder_model: str,
+    embedder_model: str | None,
     min_confidence: float | None = None,
 ) -> Evidence:
     """Return whether the passages (best first) answer the question.

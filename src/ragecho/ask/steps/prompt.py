@@ -1,5 +1,6 @@
 """Question and passages to the messages of a generator."""
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from ragecho.ports.generator import Message
 PROMPT_VERSION = "answer.v1"
 REFUSAL_TOKEN = "NO_EVIDENCE"  # noqa: S105 - a word that the model is told to say, no credential
 _FENCE_BYTES = 6
+_EARLIER = 3
+_EARLIER_CHARACTERS = 500
 _TAGS = re.compile(r"</?\s*passages?\b[^>]*>", re.IGNORECASE)
 
 CountTokens = Callable[[str], int]
@@ -34,12 +37,14 @@ def build_prompt(
     *,
     count_tokens: CountTokens,
     max_context_tokens: int,
+    earlier: Sequence[str] = (),
     fence: str | None = None,
 ) -> Prompt:
     """Return the prompt with as many passages as the budget holds, best first; the first one is always in, cut if needed.
 
     Passages stand between tags whose name ends in a random `fence`, so that no document can close them; anything in a
-    passage that looks like such a tag is defused (SECURITY 19).
+    passage that looks like such a tag is defused (SECURITY 19). `earlier` are questions that the same person asked before,
+    for what "it" means; what a model made of them, or answered, is not theirs and stays out.
     """
     fence = fence or secrets.token_hex(_FENCE_BYTES)
     kept: list[Passage] = []
@@ -58,8 +63,11 @@ def build_prompt(
         left -= tokens
     system = _template(PROMPT_VERSION).format(refusal_token=REFUSAL_TOKEN, fence=fence)
     body = "\n".join(blocks)
-    user = f"<passages-{fence}>\n{body}\n</passages-{fence}>\n\nQuestion: {question}"
-    return Prompt((Message("system", system), Message("user", user)), tuple(kept))
+    before = json.dumps([text[:_EARLIER_CHARACTERS] for text in earlier[-_EARLIER:]], ensure_ascii=False)
+    said = f"Asked before, in the same conversation: {before}\n\n" if earlier else ""
+    user = f"<passages-{fence}>\n{body}\n</passages-{fence}>\n\n{said}Question: {question}"
+    version = f"{PROMPT_VERSION}+earlier" if earlier else PROMPT_VERSION
+    return Prompt((Message("system", system), Message("user", user)), tuple(kept), version)
 
 
 def _block(number: int, passage: Passage, fence: str) -> str:

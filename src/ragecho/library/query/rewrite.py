@@ -119,9 +119,7 @@ class QueryRewriter:
         queries = tuple(dict.fromkeys([first, *in_turn]))[: MAX_QUERIES + 1]
         return Rewritten(first.text, queries, tuple(failed), _sum(usages))
 
-    async def _say(
-        self, way: Way, asked: Asked, question: str, until: float, usages: list[Usage]
-    ) -> list[str] | None:
+    async def _say(self, way: Way, asked: Asked, question: str, until: float, usages: list[Usage]) -> list[str] | None:
         """Return the model's texts, None when it gave none that can be used."""
         about: dict[str, object] = {"question": question}
         if way is Way.HISTORY:
