@@ -431,3 +431,70 @@ def test_rtf_keeps_headings_lists_tables_notes_and_every_script() -> None:
         ("paragraph", "last"),
         ("header", "Top words"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        ("utf-8", "Größe.txt"),
+        ("cp932", "日本語.txt"),
+        ("gb2312", "中文文件.txt"),
+        ("cp866", "Отчёт 2024.txt"),
+        ("cp437", "Größe.txt"),
+    ],
+)
+def test_names_in_archives_are_read_in_the_encoding_they_were_packed_in(encoding: str, name: str) -> None:
+    raw = name.encode(encoding)
+    data = packed(("x" * len(raw), "Words.")).replace(b"x" * len(raw), raw)
+    assert seen(parse(data, "a.zip"))[0] == ("heading", name)
+
+
+def test_mail_without_a_charset_and_with_broken_lines_is_read() -> None:
+    bare = b"Received: from x\nFrom: a@x.org\nSubject: S\n\nDie Gr\xf6\xdfe \xfcbertrifft alles.\n"
+    assert parse(bare, "a.eml").text.endswith("Die Größe übertrifft alles.")
+    flowed = (
+        b"From: a@x.org\nSubject: S\nContent-Type: text/plain; charset=utf-8; format=flowed\n\n"
+        b"A long line that goes \non here.\n> quoted\n"
+    )
+    assert "A long line that goes on here.\n> quoted" in parse(flowed, "a.eml").text
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.csv", "Name;Preis\nMüller;1,50\n".encode("cp1252"), "| Name | Preis |\n| - | - |\n| Müller | 1,50 |"),
+        ("a.csv", '\ufeffa,b\n1,"x, y\nz"\n'.encode(), "| a | b |\n| - | - |\n| 1 | x, y z |"),
+        ("a.csv", b"a|b\n1|2\n", "| a | b |\n| - | - |\n| 1 | 2 |"),
+        ("a.csv", b"a\tb\n1\t2\n", "| a | b |\n| - | - |\n| 1 | 2 |"),
+        ("a.csv", b"sep=;\r\na;b\r\n1;2\r\n", "| a | b |\n| - | - |\n| 1 | 2 |"),
+        ("a.csv", b'a,b\n"he said ""hi""",2\n', '| a | b |\n| - | - |\n| he said "hi" | 2 |'),
+        ("a.csv", b"Sales report\n\nid,n\n1,2\n", "Sales report\n\n| id | n |\n| - | - |\n| 1 | 2 |"),
+        (
+            "a.csv",
+            "名前,住所\n山田太郎,東京都新宿区\n".encode("cp932"),
+            "| 名前 | 住所 |\n| - | - |\n| 山田太郎 | 東京都新宿区 |",
+        ),
+    ],
+)
+def test_tables_as_text_are_read_with_any_delimiter_and_encoding(name: str, data: bytes, expected: str) -> None:
+    assert parse(data, name).text == expected
+
+
+def test_a_web_page_keeps_its_content_and_knows_its_author() -> None:
+    page = """<!doctype html><html><head><meta name="author" content="Ann Roe">
+    <meta property="article:published_time" content="2024-03-05T10:00:00Z"></head><body>
+    <header><a href="/">Logo</a></header><div class="cookie-banner">We use cookies</div><div role="dialog">Sign up</div>
+    <main><h1>Guide</h1><p>Text.<span style="position:absolute;left:-9999px">aside</span></p>
+    <p style="color:#fff;background:#fff">white</p><p style="color: transparent">clear</p>
+    <math alttext="a/b"><mfrac><mi>a</mi><mi>b</mi></mfrac></math>
+    <table><thead><tr><th colspan=2>2023<th rowspan=2>Sum<tr><th>H1<th>H2</thead><tr><td>1<td>2<td>3</table></main></body>"""
+    document = parse(page, "a.html")
+    assert document.authors == ("Ann Roe",)
+    assert document.created is not None
+    assert seen(document) == [
+        ("heading", "Guide"),
+        ("paragraph", "Text."),
+        ("paragraph", "$a/b$"),
+        ("table", "| 2023 H1 | 2023 H2 | Sum |\n| - | - | - |\n| 1 | 2 | 3 |"),
+        ("header", "Logo"),
+    ]

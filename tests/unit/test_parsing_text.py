@@ -135,6 +135,30 @@ def test_text_is_read_in_its_own_encoding(encoding: str) -> None:
     assert parse(text.encode(encoding), "x.txt").text == text
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "L'été dernier, la forêt était très sèche à côté du château."),
+        ("cp1252", "“Smart quotes” – and € signs, naïve café"),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy. Łódź jest pięknym miastem."),
+        ("cp1250", "Árvíztűrő tükörfúrógép, és még több szöveg."),
+        ("cp1254", "Bu bir Türkçe belgedir. İstanbul Türkiye'nin en büyük şehridir, çok güzel."),
+        ("cp1257", "Aš esu iš Lietuvos, gražūs žmonės čia."),
+        ("cp1251", "Это русский документ. Москва является столицей России."),
+        ("koi8_r", "Это русский документ. Москва является столицей России и её крупнейшим городом."),
+        ("cp1253", "Αυτό είναι ένα ελληνικό έγγραφο. Η Αθήνα είναι η πρωτεύουσα της Ελλάδας."),
+        ("cp1256", "هذه وثيقة باللغة العربية. القاهرة هي عاصمة مصر وأكبر مدنها."),
+        ("shift_jis", "これは日本語の文書です。東京は日本の首都であり、人口が多いです。"),
+        ("euc_jp", "これは日本語の文書です。東京は日本の首都であり、人口が多いです。"),
+        ("gb18030", "这是一个中文文档。北京是中国的首都，人口众多。今天天气很好，我们去散步吧。"),
+        ("big5", "這是一個中文文件。台北是台灣的首都，人口眾多。今天天氣很好。"),
+        ("euc_kr", "이것은 한국어 문서입니다. 서울은 대한민국의 수도이며 인구가 많습니다."),
+    ],
+)
+def test_encodings_without_a_mark_are_told_by_their_alphabet(encoding: str, text: str) -> None:
+    assert parse(text.encode(encoding), "x.txt").text == text
+
+
 def test_a_stray_nul_and_broken_utf8_do_not_reach_the_text() -> None:
     document = parse("Grün und größer\x00 ist schön. ".encode() + "Es ist grün. ".encode() * 30 + b"\xff end", "x.txt")
     assert "\x00" not in document.text

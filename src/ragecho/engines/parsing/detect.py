@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
+from ragecho.engines.parsing.encodings import better_guess
 from ragecho.engines.parsing.failures import failure
 from ragecho.engines.parsing.languages import LANGUAGES, code_type
 
@@ -94,8 +95,8 @@ _SIGNATURES = (  # for machines without libmagic, and only to name what cannot b
     (b"\x7fELF", "application/x-executable"),
     (b"MZ", "application/x-dosexec"),
 )
-# What xberg reads; everything else is read by our own code and liteparse.
-OFFICE = frozenset({DOCX, PPTX, XLSX, ODT, ODP, ODS, EPUB, RTF, CSV, TSV, *(name for _, name in _OLE_STREAMS)})
+# What `office` reads.
+OFFICE = frozenset({DOCX, PPTX, XLSX, ODT, ODP, ODS, EPUB, RTF, *(name for _, name in _OLE_STREAMS)})
 OLE = frozenset(name for _, name in _OLE_STREAMS)
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
@@ -191,7 +192,9 @@ def _guessed_encoding(data: bytes) -> str:
     except ImportError:  # an optional help of the environment, not a dependency
         return "cp1252"
     best = from_bytes(data[:_HEAD_BYTES]).best()
-    return best.encoding if best is not None and best.encoding != "ascii" else "cp1252"
+    return better_guess(
+        data[:_HEAD_BYTES], best.encoding if best is not None and best.encoding != "ascii" else "cp1252"
+    )
 
 
 def _utf16_by_zeros(data: bytes) -> str | None:

@@ -162,6 +162,10 @@ class _Reader:
             from ragecho.engines.parsing.subtitles import read_subtitles
 
             read_subtitles(self._builder, text)
+        elif content_type in (detect.CSV, detect.TSV):
+            from ragecho.engines.parsing.delimited import read_delimited
+
+            read_delimited(self._builder, text, "\t" if content_type == detect.TSV else None)
         elif is_code(content_type):
             read_code(self._builder, text)
         else:

@@ -4,6 +4,7 @@ Scripts, styles, navigation, forms' controls and everything hidden go; what is h
 """
 
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 
 from ragecho.engines.parsing.build import DocumentBuilder, table_text
@@ -73,16 +74,28 @@ _CLOSED_BY = {  # an open element that the start of another one ends
     "option": {"option"},
 }
 _HIDDEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I
+    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])"
+    r"|(?:^|[;\s])(?:left|top|text-indent|margin-left)\s*:\s*-\d{3,}|clip\s*:\s*rect\(\s*[01](?:px)?[,\s]"
+    r"|clip-path\s*:\s*inset\((?:50|100)%|(?:^|[;\s])color\s*:\s*transparent",
+    re.I,
+)
+_COLOUR = re.compile(r"(?:^|[;\s])(background(?:-color)?|color)\s*:\s*([^;]+)", re.I)
+_CONSENT = re.compile(r"(?:^|[\s_-])(?:cookie|consent)[-_ ]?(?:banner|notice|bar|popup|dialog|consent|overlay)", re.I)
+_AUTHORS = frozenset({"author", "article:author", "dc.creator", "dcterms.creator", "citation_author"})
+_DATES = frozenset(
+    {"date", "article:published_time", "dc.date", "dcterms.created", "dcterms.date", "citation_publication_date"}
 )
 _HEADING = re.compile(r"h[1-6]$")
+_MAIN = re.compile(r"<(?:main|article)[\s>]", re.I)
 _MAX_SPAN = 50
+_MOST_HEADERS = 4
 _LONGEST_CELL = 2000  # characters; a table with a longer one is a page layout
 
 
 def read_html(builder: DocumentBuilder, text: str) -> None:
     """Add the blocks of an HTML document or fragment, and take its title."""
     page = _Page(builder)
+    page.has_main = _MAIN.search(text) is not None
     page.feed(text)
     page.close()
     page.finish()
@@ -97,9 +110,12 @@ class _Table:
         self.cell: list[str] | None = None
         self._span = (1, 1)
         self.has_header = False
+        self.headers = 0  # rows within <thead>
+        self.is_in_head = False
 
     def start_row(self) -> None:
         self.end_cell()
+        self.headers += self.is_in_head
         self.rows.append([])
 
     def start_cell(self, attributes: dict[str, str]) -> None:
@@ -148,6 +164,8 @@ class _Page(HTMLParser):
         self._skip_depth = 0  # length of the stack at the element being skipped
         self._buffer: list[str] = []
         self._title: list[str] | None = None
+        self._authors: list[str] = []
+        self.has_main = False  # the page says which part of it is its content
         self._tables: list[_Table] = []
         self._lists: list[int | None] = []
         self._marker = ""
@@ -166,7 +184,9 @@ class _Page(HTMLParser):
         if self._skip_depth:
             return
         attributes = {name: value or "" for name, value in attrs}
-        if tag in _SKIPPED or _is_hidden(attributes):
+        if tag == "math" and attributes.get("alttext", "").strip():
+            self._put(f" ${attributes['alttext'].strip()}$ ")
+        if tag in _SKIPPED or _is_hidden(attributes) or (tag == "math" and attributes.get("alttext", "").strip()):
             self._skip_depth = len(self._stack)
         elif tag == "title" and "svg" not in self._stack:
             self._title = []
@@ -232,6 +252,15 @@ class _Page(HTMLParser):
             self._flush()
         elif tag == "img" and (attributes.get("alt") or "").strip():
             self._put(f" {attributes['alt']} ")
+        elif tag == "meta":
+            self._on_meta((attributes.get("name") or attributes.get("property") or "").lower(), attributes)
+
+    def _on_meta(self, name: str, attributes: dict[str, str | None]) -> None:
+        content = " ".join((attributes.get("content") or "").split())
+        if name in _AUTHORS and content and not content.startswith(("http:", "https:")):
+            self._authors.append(content)
+        elif name in _DATES and content:
+            self._builder.describe(created=_date(content))
 
     def _put(self, text: str) -> None:
         if self._tables and self._tables[-1].cell is not None:
@@ -239,7 +268,7 @@ class _Page(HTMLParser):
         else:
             self._buffer.append(text)
 
-    def _open(self, tag: str, attributes: dict[str, str]) -> None:
+    def _open(self, tag: str, attributes: dict[str, str]) -> None:  # noqa: PLR0912 (one branch per kind of element)
         if self._tables and self._tables[-1].cell is not None and tag not in _TABLE_PARTS:
             if tag in _BLOCKS or tag in _FLUSHING:
                 self._tables[-1].cell.append(" ")
@@ -250,6 +279,8 @@ class _Page(HTMLParser):
             self._tables.append(_Table())
         elif self._tables and tag == "tr":
             self._tables[-1].start_row()
+        elif self._tables and tag in ("thead", "tbody", "tfoot"):
+            self._tables[-1].is_in_head = tag == "thead"
         elif self._tables and tag in ("td", "th"):
             self._tables[-1].start_cell(attributes)
             self._tables[-1].has_header |= tag == "th"
@@ -283,6 +314,8 @@ class _Page(HTMLParser):
             self._tables[-1].end_row()
         elif self._tables and tag in ("td", "th"):
             self._tables[-1].end_cell()
+        elif self._tables and tag == "thead":
+            self._tables[-1].is_in_head = False
         elif tag in _BLOCKS or tag in _FLUSHING or _HEADING.match(tag):
             self._flush()
             self._leave(tag)
@@ -326,7 +359,8 @@ class _Page(HTMLParser):
                 for cell in row:
                     self._builder.add(BlockKind.PARAGRAPH, cell)
         else:
-            self._builder.add(BlockKind.TABLE, table_text(rows))
+            headers = min(table.headers, _MOST_HEADERS) if table.headers < len(rows) == len(table.rows) else 1
+            self._builder.add(BlockKind.TABLE, table_text(rows, headers=headers))
 
     def _flush(self) -> None:
         raw = "".join(self._buffer)
@@ -348,8 +382,11 @@ class _Page(HTMLParser):
     def _kind(self) -> BlockKind:
         if self._quotes:
             return BlockKind.QUOTE
-        if "footer" in self._stack and not {"main", "article", "section"} & set(self._stack):
-            return BlockKind.FOOTER
+        if not {"main", "article", "section"} & set(self._stack):
+            if "footer" in self._stack:
+                return BlockKind.FOOTER
+            if "header" in self._stack and self.has_main:
+                return BlockKind.HEADER
         return BlockKind.PARAGRAPH
 
     def finish(self) -> None:
@@ -357,6 +394,7 @@ class _Page(HTMLParser):
         while self._stack:
             self._pop()
         self._flush()
+        self._builder.describe(authors=self._authors)
 
 
 _FLUSHING = frozenset(["ul", "ol", "li", "blockquote", "pre", "table", "hr"])
@@ -372,7 +410,21 @@ def _is_hidden(attributes: dict[str, str]) -> bool:
     return (
         "hidden" in attributes
         or attributes.get("aria-hidden", "").lower() == "true"
-        or attributes.get("role", "") in ("navigation", "search", "menu")
+        or attributes.get("role", "") in ("navigation", "search", "menu", "menubar", "dialog", "alertdialog")
         or "mw-editsection" in attributes.get("class", "")
+        or _CONSENT.search(f"{attributes.get('class', '')} {attributes.get('id', '')}") is not None
         or _HIDDEN.search(attributes.get("style", "")) is not None
+        or _is_written_in_its_background(attributes.get("style", ""))
     )
+
+
+def _is_written_in_its_background(style: str) -> bool:
+    colours = {name.lower().removesuffix("-color"): value.strip().lower() for name, value in _COLOUR.findall(style)}
+    return "color" in colours and colours["color"] == colours.get("background")
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        return None

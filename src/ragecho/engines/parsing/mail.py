@@ -122,11 +122,28 @@ def _payload(part: EmailMessage) -> bytes:
 
 
 def _text(part: EmailMessage) -> str:
-    charset = part.get_content_charset() or "utf-8"
+    """Return a part's text: in the encoding that it names, where it is in that one."""
+    data = _payload(part)
+    charset = part.get_content_charset()
     try:
-        return _payload(part).decode(charset, "replace")
-    except LookupError:
-        return _payload(part).decode("utf-8", "replace")
+        text = data.decode(charset or "utf-8")
+    except (LookupError, UnicodeDecodeError):
+        text = decode(data, is_html=part.get_content_type() == "text/html")[0]
+    return _unfolded(text) if str(part.get_param("format", "")).lower() == "flowed" else text
+
+
+def _unfolded(text: str) -> str:
+    """Return text whose lines were broken for sending (RFC 3676): one that ends in a space goes on in the next."""
+    lines: list[str] = []
+    goes_on = False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        shown = line[1:] if line.startswith(" ") else line
+        if goes_on and not shown.startswith(">"):
+            lines[-1] += shown
+        else:
+            lines.append(shown)
+        goes_on = line.endswith(" ") and line != "-- "
+    return "\n".join(lines)
 
 
 def msg(data: bytes) -> Mail:

@@ -1,6 +1,7 @@
 """Files within files: the members of a ZIP archive and the attachments of e-mail, each handed out within limits."""
 
 import io
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,15 @@ from ragecho.ports.parser import ParseLimits
 
 _ENCRYPTED_FLAG = 0x1
 _RATIO_FROM_BYTES = 1 << 20
+_UTF8_FLAG = 0x800
 _LONGEST_PATH = 1000
+# What a name must look like to be taken as written in an encoding.
+_NAME_ENCODINGS = (
+    ("utf-8", re.compile(r"[^\x80-\x9f]+")),
+    ("cp932", re.compile(r"(?=.*(?:[\u3041-\u3096\u30a1-\u30fc]{2}|[\u4e00-\u9fff]{3}))[\x00-\x7f\u3000-\u30ff\u4e00-\u9fff\uff00-\uff60]+")),
+    ("gb2312", re.compile(r"(?=.*[\u4e00-\u9fff]{2})[\x00-\x7f\u3000-\u303f\u4e00-\u9fff\uff00-\uff60]+")),
+    ("cp866", re.compile(r"(?=.*[\u0401\u0451\u0410-\u044f]{3})[\x00-\x7f\u0401\u0451\u0410-\u044f\u2116]+")),
+)  # fmt: skip
 # Written by file managers beside the files that people put in.
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -60,7 +69,7 @@ def zip_members(data: bytes, passwords: Sequence[str], allowance: Allowance) -> 
     for number, entry in enumerate(entries):
         if entry.is_dir() or entry.filename.startswith(_CLUTTER[0]) or entry.filename.endswith(_CLUTTER[1:]):
             continue
-        yield Member(number, entry.filename, _unpacked(archive, entry, passwords, allowance))
+        yield Member(number, name_of(entry), _unpacked(archive, entry, passwords, allowance))
 
 
 def zip_member(data: bytes, number: int, passwords: Sequence[str], limits: ParseLimits) -> Member:
@@ -68,7 +77,28 @@ def zip_member(data: bytes, number: int, passwords: Sequence[str], limits: Parse
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entry = archive.infolist()[number]
         _refuse_unsafe(entry)
-        return Member(number, entry.filename, _unpacked(archive, entry, passwords, Allowance(limits)))
+        return Member(number, name_of(entry), _unpacked(archive, entry, passwords, Allowance(limits)))
+
+
+def name_of(entry: zipfile.ZipInfo) -> str:
+    """Return a member's name: in UTF-8 where it says so or can only be that, else in what people still pack with.
+
+    The format knows two encodings (APPNOTE.TXT, appendix D); programs in East Asia and Russia write their own.
+    """
+    if entry.flag_bits & _UTF8_FLAG or entry.filename.isascii():
+        return entry.filename
+    try:
+        raw = entry.filename.encode("cp437")
+    except UnicodeEncodeError:
+        return entry.filename
+    for encoding, written in _NAME_ENCODINGS:
+        try:
+            name = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if written.fullmatch(name):
+            return name
+    return entry.filename
 
 
 def _refuse_unsafe(entry: zipfile.ZipInfo) -> None:
