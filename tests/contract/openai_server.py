@@ -34,6 +34,8 @@ class ProtocolServer:
     keys: list[str] = field(default_factory=list)
     closed_early: threading.Event = field(default_factory=threading.Event)
     replies: Callable[[str], str] = str  # the last message's content to what is answered
+    answering: dict[str, Any] = field(default_factory=dict)  # what `replies` is asked for
+    hangs: Callable[[str], bool] = lambda _: False  # and to whether it is never answered
 
 
 def refusal(status: int, code: str | None, message: str, param: str | None = None, **headers: str) -> Response:
@@ -79,10 +81,11 @@ def chunk(model: str, text: str | None, *, finish: str | None = None, usage: dic
 async def answer(server: ProtocolServer, body: dict[str, Any]) -> AsyncIterator[bytes]:
     model = body["model"]
     limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    server.answering = body
     words = [f"{word} " for word in server.replies(body["messages"][-1]["content"]).split()]
     shown = words[:limit]
     reported = {"snapshot": "gpt-4o-mini-2024-07-18", "file-path": "/srv/models/private.gguf"}.get(model, model)
-    if model == "hang":
+    if model == "hang" or server.hangs(body["messages"][-1]["content"]):
         await asyncio.Event().wait()
     if model in {"empty", "filtered"}:
         yield chunk(reported, "", finish="stop" if model == "empty" else "content_filter")

@@ -12,7 +12,9 @@ def fuse(queries: Sequence[Query], lists: Sequence[Sequence[Passage]], *, k: int
     """Return the best `k` passages of all lists, one for each query, by their best fused score (0 to 1) in any.
 
     A part of a question has its own best passages, and so has each language: what is best for one counts as much as what is
-    fair for all. How near a made-up answer comes is no evidence: `scores["vector"]` is of what was asked.
+    fair for all. Of 150 pairs of XQuAD questions asked as one, the passages of both are among the first four for .887 of
+    them as asked, .980 with both parts fused so, .973 by the mean of the scores, .080 by reciprocal ranks of 50 each, which
+    prefer what is fair for all (with perfect parts: no model took them apart). How near a made-up answer comes is no evidence: `scores["vector"]` is of what was asked.
     """
     found: dict[ChunkId, Passage] = {}
     for query, passages in zip(queries, lists, strict=True):
