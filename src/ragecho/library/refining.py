@@ -23,8 +23,7 @@ from ragecho.library.query.exactness import Form
 from ragecho.library.query.options import Duplicate, ExactForm, Expand, Facts, Scope, SearchOptions
 from ragecho.platform.database import Database
 
-# Passages that stand in where repetitions are folded.
-SPARE: Final = 3
+Spans = tuple[tuple[int, int], ...]
 DEEP: Final = 50
 _MOST_FOUND: Final = 20
 _MOST_CANDIDATES: Final = 12
@@ -105,7 +104,7 @@ class Refining:
             kept, exact = await self._exact(request, kept, forms)
         done = _finished(request, kept, Facts(corrected, exact, scope))
         if len(done.passages) == request.k and diversity.repeats(done.passages) and request.options.fold_duplicates:
-            # More repetitions than passages to stand in for them: there may be something else further down.
+            # Something else may stand further down.
             text = typos.corrected(request.query, corrected)
             deep = await self._find(text, k=max(5 * request.k, DEEP), mode=request.mode, wanted=request.wanted)
             known = {passage.chunk_id for passage in kept.passages}
@@ -170,7 +169,7 @@ class Refining:
         missing = typos.missing_words(request.query, text, beside=beside)
         if not missing:
             return kept, {}
-        near = typos.meant(missing, typos.text_of(kept.passages[: typos.COMPARED]))
+        near = typos.meant(missing, text)
         is_unheard = typos.is_short(request.query) or not any("lexical" in one.scores for one in kept.passages)
         if not near and not is_unheard:
             return kept, {}
@@ -259,7 +258,7 @@ def _depth(request: Request, forms: Sequence[Form]) -> int:
     is_choosing = options.max_per_document is not None or options.diversity > 0
     if is_choosing or any(form.bonus >= exactness.PROBABLE for form in forms):
         return max(2 * request.k, DEEP)
-    return request.k + (SPARE if options.fold_duplicates else 0)
+    return request.k
 
 
 def _finished(request: Request, kept: Kept, facts: Facts) -> Kept:
@@ -279,8 +278,8 @@ def _finished(request: Request, kept: Kept, facts: Facts) -> Kept:
 
 async def expanded(
     database: Database, caller: Caller, passages: Sequence[Passage], how: Expand
-) -> tuple[list[Passage], dict[ChunkId, tuple[int, int]]]:
-    """Return the passages with what stands around them, and where in the text what was found lies.
+) -> tuple[list[Passage], dict[ChunkId, Spans]]:
+    """Return the passages with what stands around them, and where in each what was found lies, best first.
 
     Every passage's text is code points `start` to `end` of its version's stored text; passages that meet become one.
     """
@@ -301,7 +300,15 @@ async def expanded(
         stretched(one, stretch, texts[at]) if stretch is not None and at in texts else one
         for at, (one, stretch) in enumerate(shown)
     ]
-    return whole, {one.chunk_id: (one.start, one.end) for one in passages}
+    return whole, {one.chunk_id: _spans_in(one, passages) for one in whole}
+
+
+def _spans_in(whole: Passage, hits: Sequence[Passage]) -> Spans:
+    return tuple(
+        (hit.start, hit.end)
+        for hit in hits
+        if hit.version_id == whole.version_id and whole.start <= hit.start and hit.end <= whole.end
+    )
 
 
 def _piece(row: Mapping[str, Any]) -> Piece:

@@ -1,8 +1,10 @@
 """Questions that no passage answers: what a document is about, and which documents there are."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragecho.kernel.passages import Passage
 from ragecho.library.query.options import Scope
 
 # What is asked of one document; which one it is, a name in the question or a filter has to say.
@@ -94,7 +96,7 @@ def is_about_all(question: str, name: str = "") -> bool:
     return all(word in _GENERIC for word in _WORDS.findall(rest))
 
 
-def spread_out(sections: list[tuple[str, ...]], k: int) -> list[int]:
+def spread_out(sections: Sequence[tuple[str, ...]], k: int) -> list[int]:
     """Return the places of up to `k` chunks of a document, in reading order, that show what it is about.
 
     `sections` holds each chunk's headings, in reading order. The opening is always shown, then where sections begin, the
@@ -111,6 +113,12 @@ def spread_out(sections: list[tuple[str, ...]], k: int) -> list[int]:
         chosen.update(_evenly([at for at in pool if at not in chosen], k - len(chosen)))
     chosen.update(_evenly([at for at in range(count) if at not in chosen], k - len(chosen)))
     return sorted(chosen)
+
+
+def overview_of(passages: Sequence[Passage], k: int) -> list[Passage]:
+    """Return `k` of the passages of an overview, the opening first, spread like the whole."""
+    places = spread_out([passage.heading_path for passage in passages], k)
+    return [passages[place] for place in places]
 
 
 def _evenly(places: list[int], wanted: int) -> list[int]:

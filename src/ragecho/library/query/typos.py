@@ -7,6 +7,7 @@ it alone, by the same caller, finds nothing (library/refining.py).
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from ragecho.kernel.passages import Passage
@@ -14,14 +15,14 @@ from ragecho.library.analysis import UNSPACED, is_stop_word, terms_of
 
 MAX_WORDS: Final = 3
 LOOKED_AT: Final = 10
-COMPARED: Final = 6
 _LEAST_LENGTH: Final = 5
 # One slip in a short word, two in a long one.
 _TWO_SLIPS_FROM: Final = 9
 _WORD = re.compile(rf"(?<![\w.@/'’-])[^\W\d_{UNSPACED}]{{{_LEAST_LENGTH},40}}(?![\w@/'’-])")
 _CONTENT = re.compile(r"\w{4,}")
 _FEW_WORDS: Final = 3
-_MARKS: Final = ".,;:!?()[]{}\"'“”„«»‘’…*"
+_LONGEST: Final = 40
+_MOST_PLACES: Final = 60
 
 
 def text_of(passages: Sequence[Passage]) -> str:
@@ -52,34 +53,49 @@ def meant(words: Sequence[str], text: str) -> dict[str, str]:
 
     Slips are Damerau's: a letter too much, too few, wrong, or two letters in each other's place.
     """
-    known = set(text.split())
     found: dict[str, str] = {}
     for word in words[:MAX_WORDS]:
-        best = _nearest(word.casefold(), known, text)
+        best = _nearest(word.casefold(), text)
         if best is not None:
             found[word] = best
     return found
 
 
-def _nearest(word: str, known: Collection[str], text: str) -> str | None:
+def _nearest(word: str, text: str) -> str | None:
     limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
-    # A comma or bracket may stand at either end.
-    least, most, first, last = len(word) - limit, len(word) + limit + 2, word[0], word[-3:]
-    near: dict[str, tuple[int, bool, int, str]] = {}
-    likely = [token for token in known if first in token[:2] or token.endswith(last)]
-    for token in likely:
-        if not least <= len(token) <= most:
-            continue
-        other = token.strip(_MARKS)
-        if not other.isalpha() or abs(len(other) - len(word)) > limit:
+    near: list[tuple[int, bool, int, str]] = []
+    for other in _sharing(word, text, limit + 1):
+        if abs(len(other) - len(word)) > limit or (other[0] != word[0] and other[-3:] != word[-3:]):
             continue
         # Endings and beginnings are grammar, not slips.
         if other.startswith(word) or word.startswith(other) or other.endswith(word) or word.endswith(other):
             continue
         slips = distance(word, other, limit)
         if slips <= limit:
-            near[other] = (slips, other[0] != first, -text.count(other), other)
-    return min(near.values())[3] if near else None
+            near.append((slips, other[0] != word[0], -text.count(other), other))
+    return min(near)[3] if near else None
+
+
+def _sharing(word: str, text: str, parts: int) -> set[str]:
+    """Return the words of `text` that hold one of as many `parts` of a word: so many slips less one leave one part whole.
+
+    Two letters in each other's place may break two parts at once; the parts are searched with such a pair set right, too.
+    """
+    cuts = [len(word) * part // parts for part in range(parts + 1)]
+    pieces = [word[start:end] for start, end in pairwise(cuts)]
+    pieces += [word[: cut - 1] + word[cut] + word[cut - 1] + word[cut + 1 :] for cut in cuts[1:-1]]
+    found: set[str] = set()
+    for piece in pieces:
+        at, times = text.find(piece), 0
+        while at >= 0 and times < _MOST_PLACES:
+            start, end = at, at + len(piece)
+            while start > 0 and text[start - 1].isalpha() and at - start < _LONGEST:
+                start -= 1
+            while end < len(text) and text[end].isalpha() and end - at < _LONGEST:
+                end += 1
+            found.add(text[start:end])
+            at, times = text.find(piece, end), times + 1
+    return found
 
 
 def distance(one: str, other: str, limit: int) -> int:
