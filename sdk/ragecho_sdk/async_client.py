@@ -216,9 +216,36 @@ class AsyncEcho:
         mode: str | None = None,
         filters: Mapping[str, Any] | None = None,
         rerank: bool | None = None,
+        expand: str | None = None,
+        max_per_document: int | None = None,
+        diversity: float | None = None,
+        fold_duplicates: bool | None = None,
+        exact: bool | None = None,
+        correct: bool | None = None,
+        broad: bool | None = None,
     ) -> SearchResult:
-        """Return the best passages for `query`. `mode` is hybrid, vector or lexical."""
-        return await self.send(calls.search(query, k=k, tags=tags, mode=mode, filters=filters, rerank=rerank))
+        """Return the best passages for `query`. `mode` is hybrid, vector or lexical.
+
+        `expand` shows them with their `neighbours` or their whole `section`. The others are the server's own unless said:
+        identifiers and quoted phrases first (`exact`), slips of the pen corrected (`correct`), repetitions folded, and
+        queries about a whole document or for documents answered as such (`broad`).
+        """
+        call = calls.search(
+            query,
+            k=k,
+            tags=tags,
+            mode=mode,
+            filters=filters,
+            rerank=rerank,
+            expand=expand,
+            max_per_document=max_per_document,
+            diversity=diversity,
+            fold_duplicates=fold_duplicates,
+            exact=exact,
+            correct=correct,
+            broad=broad,
+        )
+        return await self.send(call)
 
     async def ask(
         self,

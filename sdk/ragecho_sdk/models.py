@@ -215,8 +215,36 @@ class Batch(Model):
 
 
 @dataclass(frozen=True)
+class Span(Model):
+    """A part of a document's text, in code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Duplicate(Model):
+    """Another place where the text of a result stands."""
+
+    document_id: str
+    filename: str
+    chunk_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ExactForm(Model):
+    """An identifier or quoted phrase of a query; `found`: something that you may read holds it letter by letter."""
+
+    text: str
+    found: bool
+
+
+@dataclass(frozen=True)
 class SearchHit(Model):
-    """A passage found. `scores` names each signal; `text` is the document's text from `start` to `end`."""
+    """A passage found. `scores` names each signal; `text` is the document's text from `start` to `end`.
+
+    `matched` is what was found in a text that was expanded; `duplicates` is where the text stands as well.
+    """
 
     document_id: str
     filename: str
@@ -229,14 +257,23 @@ class SearchHit(Model):
     scores: Mapping[str, float] = field(default_factory=dict)
     chunk_id: str | None = None
     heading_path: tuple[str, ...] = ()
+    matched: tuple[Span, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True)
 class SearchResult(Model):
-    """Passages, best first, and how long each stage took."""
+    """Passages, best first, and how long each stage took.
+
+    `corrected` maps words that nothing holds to what was searched instead; `scope` is `document` where the results show
+    what one document is about, `documents` where they are one passage of each.
+    """
 
     results: tuple[SearchHit, ...]
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    corrected: Mapping[str, str] = field(default_factory=dict)
+    exact: tuple[ExactForm, ...] = ()
+    scope: str | None = None
 
     def __iter__(self) -> Iterator[SearchHit]:
         return iter(self.results)
@@ -388,8 +425,8 @@ Deleted._readers = {"ids": tuple, "not_found": tuple}
 DeletionPreview._readers = {"sample": all_of(Document)}
 Job._readers = {"error": _failure}
 Chunk._readers = {"heading_path": tuple}
-SearchHit._readers = {"heading_path": tuple}
-SearchResult._readers = {"results": all_of(SearchHit)}
+SearchHit._readers = {"heading_path": tuple, "matched": all_of(Span), "duplicates": all_of(Duplicate)}
+SearchResult._readers = {"results": all_of(SearchHit), "exact": all_of(ExactForm)}
 Me._readers = {
     "user": Person.read,
     "organization": Organization.read,

@@ -63,6 +63,15 @@ HIT = {
     "scores": {"vector": 0.9, "lexical": 3.2},
     "chunk_id": "chunk-1",
     "heading_path": ["Leave"],
+    "matched": [{"start": 104, "end": 110}],
+    "duplicates": [{"document_id": "doc-9", "filename": "copy.pdf", "chunk_id": "chunk-9"}],
+}
+FOUND = {
+    "results": [HIT],
+    "timings_ms": {"total": 3.0},
+    "corrected": {"laeve": "leave"},
+    "exact": [{"text": "HR-4012", "found": False}],
+    "scope": None,
 }
 
 
@@ -249,7 +258,7 @@ def build_double(double: ContractDouble) -> Starlette:  # noqa: PLR0915 - one li
             route("/api/v1/documents/{id}/text", text),
             route("/api/v1/documents/{id}/content", text),
             route("/api/v1/documents/{id}/chunks", chunks),
-            route("/api/v1/search", fixed(lambda: {"results": [HIT], "timings_ms": {"total": 3.0}}), "POST"),
+            route("/api/v1/search", fixed(lambda: FOUND), "POST"),
             route("/api/v1/ask", fixed(lambda: double.answer), "POST"),
             route("/api/v1/chat/stream", stream, "POST"),
             route("/api/v1/jobs", list_jobs),

@@ -226,6 +226,25 @@ def test_search_shows_passages_with_their_scores(contract_double, capsys):
     assert json.loads(capsys.readouterr().out)["results"][0]["chunk_id"] == "chunk-1"
 
 
+def test_search_says_what_happened_to_the_question(contract_double, capsys):
+    options = ["--expand", "section", "--per-document", "2", "--diversity", "0.3", "--as-written"]
+    assert run(["search", "laeve HR-4012", *options]) == 0
+    shown = capsys.readouterr()
+    assert "Nothing holds 'laeve': searched for 'leave'" in shown.err
+    assert "'HR-4012' stands nowhere exactly." in shown.err
+    assert "also in copy.pdf" in shown.out
+    [body] = contract_double.bodies("/api/v1/search")
+    assert body | {"query": "", "k": 0} == {
+        "query": "",
+        "k": 0,
+        "expand": "section",
+        "max_per_document": 2,
+        "diversity": 0.3,
+        "correct": False,
+        "broad": False,
+    }
+
+
 def test_documents_are_listed_shown_and_removed(contract_double, capsys):
     error = {"code": "damaged", "message": "Damaged."}
     contract_double.add_document("a.txt", status="ready", tags=["hr", "2026"])

@@ -104,6 +104,17 @@ def test_a_search_returns_scored_passages(echo, contract_double):
     assert contract_double.bodies("/api/v1/search") == [{"query": "leave", "k": 3, "mode": "lexical", "rerank": False}]
 
 
+def test_a_search_takes_choices_and_tells_what_happened(echo, contract_double):
+    found = echo.search("laeve", expand="section", max_per_document=1, diversity=0.5, correct=True, broad=False)
+    assert contract_double.bodies("/api/v1/search") == [
+        {"query": "laeve", "expand": "section", "max_per_document": 1, "diversity": 0.5, "correct": True, "broad": False}
+    ]
+    assert found.corrected == {"laeve": "leave"}
+    assert [(form.text, form.found) for form in found.exact] == [("HR-4012", False)]
+    assert found.results[0].duplicates[0].filename == "copy.pdf"
+    assert (found.results[0].matched[0].start, found.results[0].matched[0].end) == (104, 110)
+
+
 def test_iterating_walks_through_all_pages(echo, contract_double):
     for number in range(230):
         contract_double.add_document(f"{number}.txt")

@@ -38,6 +38,7 @@ _MEASURE = re.compile(r"\d+(?:[.,:]\d+)?(?:[a-z]{1,3})?s?$")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _JOINING: Final = "-._"
 _COUNTED = re.compile(r"\d+(?:[-‐‑–][a-z]+)+$")
+_NUMBER = re.compile(r"\d{4}")
 _DASHES: Final = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-") | dict.fromkeys(map(ord, "’‘ʼ"), "'")
 _CODE_LENGTH: Final = 4
 _LONG_NUMBER: Final = 5
@@ -98,9 +99,10 @@ def _bonus(run: str) -> float:
     digits, letters = sum(map(str.isdigit, run)), sum(map(str.isalpha, run))
     connectors, capitals = len(_CONNECTOR.findall(run)), sum(map(str.isupper, run))
     is_long = digits + letters >= _CODE_LENGTH
-    # AB-12.34/7, K7E0421 and 2.3.1. But IL-6, p16INK4A and MOZ-TIF2-induced are words of a language, and so is 100-day.
+    # AB-12.34/7, K7E0421 and 2.3.1. But IL-6, H3K79me2 and MOZ-TIF2-induced are words of a language, and so is 100-day.
     is_joined = connectors > 1 or (connectors and letters and not _COUNTED.match(run))
-    if digits >= _MANY_DIGITS and (is_joined or (letters and digits > _MANY_DIGITS)) and (is_long or connectors > 1):
+    is_numbered = letters and _NUMBER.search(run) is not None
+    if digits >= _MANY_DIGITS and (is_joined or is_numbered) and (is_long or connectors > 1):
         return CERTAIN
     return LIKELY if (letters and connectors) or (capitals and is_long) else 0.0
 
