@@ -64,6 +64,11 @@ def post(path: str, read: Callable[[Any], T], **body: Any) -> Call[T]:
     return Call("POST", path, read, body=given)
 
 
+def once(call: Call[T]) -> Call[T]:
+    """Return the call with a key of its own: repeated after a broken connection, it does nothing twice."""
+    return replace(call, is_repeatable=True, headers={**call.headers, "Idempotency-Key": str(uuid4())})
+
+
 def nothing(_: Any) -> None:
     """Read an answer without content."""
     return
@@ -162,7 +167,7 @@ def document_chunks(document_id: str, *, limit: int | None, offset: int | None) 
 
 def reindex_document(document_id: str) -> Call[UploadedDocument]:
     """Parse and index a document again."""
-    return post(f"/api/v1/documents/{segment(document_id)}/reindex", UploadedDocument.read)
+    return once(post(f"/api/v1/documents/{segment(document_id)}/reindex", UploadedDocument.read))
 
 
 def document_versions(document_id: str, *, limit: int | None, offset: int | None) -> Call[Page[Version]]:
@@ -198,7 +203,7 @@ def update_document(document_id: str, **changes: Any) -> Call[Document]:
 def replace_document(document_id: str, source: Source) -> Call[UploadedDocument]:
     """Upload a new version of a document."""
     path = f"/api/v1/documents/{segment(document_id)}/content"
-    return Call("PUT", path, UploadedDocument.read, form={}, sources=(source,), source_field="file")
+    return once(Call("PUT", path, UploadedDocument.read, form={}, sources=(source,), source_field="file"))
 
 
 def list_jobs(

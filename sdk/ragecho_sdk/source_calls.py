@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ragecho_sdk.calls import Call, get, nothing, post, segment
+from ragecho_sdk.calls import Call, get, nothing, once, post, segment
 from ragecho_sdk.models import Page, UploadedDocument, page_of
 from ragecho_sdk.source_models import Source, SourceItem, SourceRun
 
@@ -14,12 +14,13 @@ PATH = "/api/v1/sources"
 
 def add_url(url: str, labels: Mapping[str, Any]) -> Call[UploadedDocument]:
     """Take a page in by its address."""
-    return post("/api/v1/documents/url", lambda data: UploadedDocument.read(data["documents"][0]), url=url, **labels)
+    call = post("/api/v1/documents/url", lambda data: UploadedDocument.read(data["documents"][0]), url=url, **labels)
+    return once(call)
 
 
 def add_source(kind: str, name: str, wanted: Mapping[str, Any]) -> Call[Source]:
     """Set up a source."""
-    return post(PATH, Source.read, kind=kind, name=name, **wanted)
+    return once(post(PATH, Source.read, kind=kind, name=name, **wanted))
 
 
 def list_sources(*, limit: int | None, offset: int | None) -> Call[Page[Source]]:
@@ -45,7 +46,7 @@ def delete_source(source_id: str, *, keep_documents: bool) -> Call[None]:
 
 def sync_source(source_id: str) -> Call[SourceRun]:
     """Look at a source now."""
-    return Call("POST", f"{PATH}/{segment(source_id)}/sync", SourceRun.read)
+    return once(Call("POST", f"{PATH}/{segment(source_id)}/sync", SourceRun.read))
 
 
 def source_runs(source_id: str, *, limit: int | None, offset: int | None) -> Call[Page[SourceRun]]:

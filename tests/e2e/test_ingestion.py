@@ -69,3 +69,46 @@ def test_the_queue_is_measured(client: httpx.Client) -> None:
     settled(client, one["id"])
     metrics = eventually(lambda: client.get("/metrics").text, what="metrics")
     assert "ragecho_queue_oldest_seconds" in str(metrics)
+
+
+def test_a_failed_job_is_listed_explained_retried_and_discarded(server: Server, key: str, client: httpx.Client) -> None:
+    """On the command line, by the client and over HTTP alike."""
+    (bad,) = upload(client, ("broken.pdf", b"%PDF-1.7\nThe mooring rope is torn."))
+    assert settled(client, bad["id"])["status"] == "failed"
+    environment = {"RAGECHO_API_KEY": key}
+    listed = json.loads(server.ragecho("jobs", "ls", "--status", "failed", "--json", env=environment))["items"]
+    (job,) = [one for one in listed if one["document_id"] == bad["id"]]
+    shown = server.ragecho("jobs", "show", job["id"], env=environment)
+    assert job["error"]["code"] in shown
+    assert json.loads(server.ragecho("jobs", "retry", job["id"], "--json", env=environment))["status"] == "queued"
+    eventually(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "failed", what="the second end")
+    with Echo(server.url, api_key=server.key("default", "read,write,admin")) as echo:
+        again = echo.jobs.get(job["id"])
+        assert again.error is not None
+        assert again.error.code == job["error"]["code"]
+        assert echo.jobs.retry_dead() == 0
+        assert not list(echo.jobs.dead())
+        echo.jobs.discard(job["id"])
+    assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404
+    assert client.get(f"/api/v1/documents/{bad['id']}").json()["status"] == "failed"
+
+
+def test_of_a_deleted_document_nothing_is_left(server: Server, client: httpx.Client) -> None:
+    content = b"The harbour master's parrot speaks seven languages."
+    (one,) = upload(client, ("parrot.txt", content))
+    assert settled(client, one["id"])["status"] == "ready"
+    digest = str(client.get(f"/api/v1/documents/{one['id']}").json()["sha256"])
+    blobs = server.data_dir / "blobs"
+    assert [path for path in blobs.rglob("*") if path.name == digest or digest in str(path)]
+    assert client.delete(f"/api/v1/documents/{one['id']}").status_code == 204
+    assert not [path for path in blobs.rglob("*") if path.is_file() and digest in str(path)]
+    path = f"/api/v1/documents/{one['id']}"
+    gone = [path, f"{path}/chunks", f"{path}/content", f"{path}/versions", f"/api/v1/jobs/{one['job_id']}"]
+    assert {client.get(where).status_code for where in gone} == {404}
+    found = client.post("/api/v1/search", json={"query": "parrot", "k": 50}).json()["results"]
+    assert one["id"] not in {hit["document_id"] for hit in found}
+    # The same bytes are a new document: nothing remembers the old one.
+    (again,) = upload(client, ("parrot.txt", content))
+    assert again["duplicate_of"] is None
+    assert settled(client, again["id"])["status"] == "ready"
+    server.ragecho("index", "check", "--json")
