@@ -185,3 +185,25 @@ def test_a_book_is_its_spine_with_the_headings_of_its_table_of_contents() -> Non
     ]
     assert document.text.count("First chapter") == 1
     assert path_of(document, "Closing words.") == ("Last chapter",)
+
+
+def test_a_pdf_keeps_turned_text_notes_and_fields_and_leaves_only_scans_to_recognition() -> None:
+    document = parse("mixed.pdf")
+    assert document.authors == ()  # "anonymous" is what the program writes that made it
+    assert [(block.page, *one) for block, one in zip(document.blocks, seen(document), strict=True)] == [
+        (
+            1,
+            "paragraph",
+            "This is a paragraph with hyphenation at line ends and a wellknown compound. The efficient office flows.",
+        ),
+        (1, "paragraph", "مدرسة كبيرة في المدينة الجميلة"),
+        (1, "paragraph", "שלום עולם זה מסמך"),
+        (1, "paragraph", "Jane Q. Public"),
+        (1, "paragraph", "Blue"),
+        (1, "paragraph", "I agree: yes"),
+        (1, "comment", "A sticky note comment"),
+        (2, "paragraph", "Rotated words on the page"),
+        (3, "paragraph", "A page that is turned by its rotation"),
+        (5, "paragraph", "The last page has a text layer again, below is a picture."),
+    ]
+    assert [page.number for page in document.pages] == [1, 2, 3, 4, 5]

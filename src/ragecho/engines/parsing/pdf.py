@@ -9,6 +9,7 @@ from typing import Any
 from ragecho.engines.parsing.bidi import has_right_to_left, in_reading_order
 from ragecho.engines.parsing.build import DocumentBuilder, PageInfo, clean, table_text
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.pdf_beside import comments, lost_text
 from ragecho.engines.parsing.running_lines import Line, mark_running_lines
 from ragecho.engines.parsing.unlock import open_pdf
 from ragecho.kernel.parsed import BlockKind, Box
@@ -32,16 +33,22 @@ class _Outline:
 def read_pdf(builder: DocumentBuilder, data: bytes, limits: ParseLimits, passwords: Sequence[str] = ()) -> None:
     """Add the pages and blocks of a PDF. Raises `ParseFailed` for one that is locked, too long or without text."""
     opened = open_pdf(data, passwords)
-    outline = _outline(builder, opened[0], limits) if opened else None
-    result = _liteparse(data, limits, opened[1]) if opened else None
-    if outline is None or result is None or not result.pages:
+    if opened is None:
+        _recover(builder, data, limits)
+        return
+    outline = _outline(builder, opened[0], limits)
+    result = _liteparse(data, limits, opened[1])
+    if result is None or not result.pages:
         _recover(builder, data, limits)
         return
     if len(result.pages) < result.total_pages or result.page_errors:
         lost = max(result.total_pages - len(result.pages), len(result.page_errors))
         builder.warn(f"{lost} of {result.total_pages} pages could not be read.")
-    pictures = _pictures(result.pages, opened[0]) if opened else frozenset()
-    blocks = [found for page in result.pages if page.page_num not in pictures for found in _page_blocks(page, builder)]
+    pictures = _pictures(result.pages, opened[0])
+    blocks = []
+    for page in result.pages:
+        if page.page_num not in pictures:
+            blocks.extend(_completed(_page_blocks(page, builder), opened[0][page.page_num - 1], page.page_num))
     mark_running_lines(blocks, len(result.pages))
     _take_headings_from_outline(blocks, outline)
     by_page: dict[int, list[Line]] = {}
@@ -65,7 +72,8 @@ def _pictures(pages: Sequence[Any], document: Any) -> frozenset[int]:
         known = page.complexity
         characters = len((page.text or "").strip()) if known is None else known.text_length
         if characters == 0:
-            is_picture = _shows_something(document[page.page_num - 1])
+            own = document[page.page_num - 1]
+            is_picture = lost_text(own, []) is None and _shows_something(own)
         else:
             is_scan = known is not None and known.full_page_image and not page.form_fields
             is_picture = (characters < _STAMP_CHARACTERS and (is_scan or _is_noise(page.text))) or _is_unreadable(page)
@@ -112,7 +120,9 @@ def _outline(builder: DocumentBuilder, document: Any, limits: ParseLimits) -> _O
             headings.setdefault((index + 1, title), min(6, bookmark.level + 1))
     title = document.get_metadata_value("Title").strip()
     is_file_name = re.search(
-        r"\.(?:docx?|pdf|indd|tex|dvi|fm|p65|qxd|pptx?|xlsx?)$|^untitled|^microsoft word", title, re.I
+        r"\.(?:docx?|pdf|indd|tex|dvi|fm|p65|qxd|pptx?|xlsx?)$|^\(?untitled|^microsoft word|^\(?anonymous\)?$",
+        title,
+        re.I,
     )
     builder.describe(
         title=None if is_file_name else title,
@@ -126,7 +136,11 @@ def _outline(builder: DocumentBuilder, document: Any, limits: ParseLimits) -> _O
 
 def _people(names: str) -> list[str]:
     parts = names.split(";") if ";" in names else re.split(r",\s+|\s+and\s+", names)
-    return [name for part in parts if (name := part.strip())]
+    return [
+        name
+        for part in parts
+        if (name := part.strip()) and not re.fullmatch(r"\(?(?:anonymous|unknown|unspecified)\)?", name, re.I)
+    ]
 
 
 def _pdf_date(text: str) -> datetime | None:
@@ -192,6 +206,16 @@ def _page_blocks(page: Any, builder: DocumentBuilder) -> list[Line]:
             text = in_reading_order(text) if has_right_to_left(text) else text
             found.append(Line(kind, text, level, page.page_num, _box(block.bbox, page)))
     return found + _filled_fields(page)
+
+
+def _completed(found: list[Line], page: Any, number: int) -> list[Line]:
+    """Return a page's blocks with what the layout left out: text that it lost, and notes."""
+    text = lost_text(page, found)
+    if text is not None:
+        found = [
+            Line(BlockKind.PARAGRAPH, in_reading_order(text) if has_right_to_left(text) else text, 0, number, None)
+        ]
+    return found + comments(page, number)
 
 
 def _filled_fields(page: Any) -> list[Line]:
