@@ -63,7 +63,9 @@ class Policy:
 
     backoff_first_seconds: float = 0.5
     backoff_max_seconds: float = 30.0
-    healthy_after_seconds: float = 60.0  # a run this long starts the backoff anew
+    # A run this long starts the backoff anew. Longer than any start takes: what dies at its start is to be let rest. Not much longer:
+    # a worker that dies now and then at its work would soon be down for most of the time, and everybody waits meanwhile.
+    healthy_after_seconds: float = 10.0
     grace_seconds: float = 20.0  # from SIGTERM to SIGKILL
     early_failures_max: int = 5  # deaths of one child before the tree was ready: more restarts would not help
 
