@@ -440,3 +440,39 @@ async def test_any_number_of_dimensions_has_a_graph_that_search_uses(
         )
         assert f"halfvec({dimensions})" in (found_plan := "\n".join(plan.scalars())), found_plan
         assert "Index Scan using chunk_vectors_p" in found_plan
+
+
+@pytest.mark.anyio
+async def test_without_the_model_of_its_space_a_workspace_is_still_searched_by_words(world: ReindexWorld) -> None:
+    (document_id,) = await world.upload(1, Access.WORKSPACE, Priority.NORMAL)
+    await world.work(1)
+
+    class Nothing:
+        def of(self, space: EmbeddingSpace) -> Embedder:
+            raise Unavailable(f"{space.model} is not installed.")
+
+    search = PassageSearch(world.database, Nothing())
+    found = await search.search(world.reader, query="stands here", k=5, mode=SearchMode.LEXICAL)
+    assert [passage.document_id for passage in found.passages] == [document_id]
+    with pytest.raises(Unavailable):
+        await search.search(world.reader, query="stands here", k=5)
+
+
+@pytest.mark.anyio
+async def test_pieces_in_a_space_that_is_not_the_workspaces_are_found_and_removed(world: ReindexWorld) -> None:
+    await world.upload(1, Access.WORKSPACE, Priority.NORMAL)
+    await world.work(1)
+    await world.reindexing.start(world.writer, model="recut")
+    await world.finish_reindex()
+    async with world.database.transaction(world.worker) as session:
+        await session.execute(
+            text("update chunk_vectors set space_id = :s where workspace_id = :w"),
+            {"s": SPACE.id, "w": world.tenant.workspace_id},
+        )
+    health = await world.index.check(world.worker)
+    assert {finding.check for finding in health.findings} == {"foreign_spaces", "mixed_spaces"}
+    await world.index.rebuild(world.worker)
+    assert await world.counted("chunk_vectors", SPACE) == 0
+    for _ in range(3):
+        await world.work(1)
+    assert (await world.index.check(world.worker)).is_healthy
