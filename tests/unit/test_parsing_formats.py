@@ -498,3 +498,26 @@ def test_a_web_page_keeps_its_content_and_knows_its_author() -> None:
         ("table", "| 2023 H1 | 2023 H2 | Sum |\n| - | - | - |\n| 1 | 2 | 3 |"),
         ("header", "Logo"),
     ]
+
+
+def test_latex_puts_in_the_authors_own_macros_and_reads_no_other_file() -> None:
+    text = r"""\newcommand{\foo}[1]{FOO(#1)}\newcommand{\R}{\mathbb{R}}\def\me{Ann}\newcommand{\opt}[2][x]{#1-#2}
+\begin{document}\section{Intro}\input{/etc/passwd}By \me: \foo{bar}, \opt{b}, \opt[a]{b}, $v \in \R$,
+\href{http://x.example}{link text} and \textcolor{red}{red}.
+\begin{comment}not this\end{comment}
+\begin{table}\caption{Tab}\begin{tabular}{l|c}\multicolumn{2}{c}{Wide}\\ \hline \multirow{2}{*}{m} & n\end{tabular}\end{table}
+\end{document}"""
+    assert seen(parse(text, "a.tex")) == [
+        ("heading", "Intro"),
+        ("paragraph", r"By Ann: FOO(bar), x-b, a-b, $v \in \mathbb{R}$, link text and red."),
+        ("figure", "Tab"),
+        ("table", "| Wide | Wide |\n| - | - |\n| m | n |"),
+    ]
+    assert parse(r"\def\a{\a\a}\begin{document}x \a\end{document}", "a.tex").text.startswith("x")
+
+
+def test_front_matter_names_title_author_and_date() -> None:
+    document = parse("---\ntitle: 'My Doc'\nauthor: Ann Roe, Bo Li\ndate: 2024-03-05\n---\n# Head\n", "a.md")
+    assert (document.title, document.authors) == ("My Doc", ("Ann Roe", "Bo Li"))
+    assert document.created is not None
+    assert document.created.isoformat() == "2024-03-05T00:00:00+00:00"

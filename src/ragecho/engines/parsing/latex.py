@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragecho.engines.parsing.build import DocumentBuilder, table_text
+from ragecho.engines.parsing.latex_macros import expanded
 from ragecho.kernel.parsed import BlockKind
 
 _LEVELS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
@@ -17,22 +18,70 @@ _REFERENCES = re.compile(r"(?:[cC]ite[a-zA-Z]*|auto|page|eq|[cCvV])?ref|[cC]ite[
 _COLUMN_MACROS = frozenset(
     {"hline", "toprule", "midrule", "bottomrule", "cline", "cmidrule", "endhead", "endfirsthead"}
 )
-_DROPPED = frozenset({"label", "centering", "maketitle", "tableofcontents", "bibliographystyle", "includegraphics"})
+_COMMENTED = re.compile(r"\\begin\{comment\}.*?\\end\{comment\}|\\iffalse\b.*?\\fi\b", re.S)
+_LAST_SHOWN = frozenset({"multicolumn", "multirow", "href", "textcolor", "colorbox"})  # of their arguments the last is
+_MOST_COLUMNS = 100
+_ARGUMENTS = {  # of macros that the library does not know
+    "href": "{{",
+    "caption": "*[{",
+    "captionof": "{[{",
+    "subcaption": "*[{",
+    "multicolumn": "{{{",
+    "multirow": "{{{",
+    "textcolor": "{{",
+    "colorbox": "{{",
+    "cref": "*{",
+    "Cref": "*{",
+    "autoref": "*{",
+    "input": "{",
+    "include": "{",
+    "subfile": "{",
+    "bibliography": "{",
+    "hspace": "*{",
+    "vspace": "*{",
+    "keywords": "{",
+}
+_DROPPED = frozenset(
+    {
+        "input",
+        "include",
+        "subfile",
+        "bibliography",
+        "usepackage",
+        "hspace",
+        "vspace",
+        "label",
+        "centering",
+        "maketitle",
+        "tableofcontents",
+        "bibliographystyle",
+        "includegraphics",
+    }
+)
 
 
 def read_latex(builder: DocumentBuilder, text: str) -> None:
     """Add the blocks of a LaTeX source; a fragment without a preamble will do."""
-    from pylatexenc.latexwalker import LatexWalker
-
+    text = _COMMENTED.sub("", expanded(text))
     reader = _Reader(builder)
     preamble, begin, body = text.partition("\\begin{document}")
     if begin:
-        reader.describe(LatexWalker(preamble, tolerant_parsing=True).get_latex_nodes()[0])
+        reader.describe(_nodes(preamble))
         text = body.partition("\\end{document}")[0]
-    nodes = LatexWalker(text, tolerant_parsing=True).get_latex_nodes()[0]
+    nodes = _nodes(text)
     reader.describe(nodes)
     reader.walk(nodes)
     reader.flush()
+
+
+def _nodes(text: str) -> Any:
+    from pylatexenc.latexwalker import LatexWalker, get_default_latex_context_db
+    from pylatexenc.macrospec import MacroSpec
+
+    context = get_default_latex_context_db()
+    macros = [MacroSpec(name, args_parser=arguments) for name, arguments in _ARGUMENTS.items()]
+    context.add_context_category("ours", macros=macros, prepend=True)
+    return LatexWalker(text, latex_context=context, tolerant_parsing=True).get_latex_nodes()[0]
 
 
 class _Reader:
@@ -109,7 +158,7 @@ class _Reader:
         if name in _LEVELS:
             self.flush()
             self._builder.add(BlockKind.HEADING, self._argument(node), level=_LEVELS[name])
-        elif name == "caption":
+        elif name in ("caption", "captionof", "subcaption"):
             self.flush()
             self._builder.add(BlockKind.FIGURE, self._argument(node))
         elif name == "footnote":
@@ -165,6 +214,11 @@ class _Reader:
                 rows.append([[]])
             elif getattr(node, "specials_chars", None) == "&":
                 rows[-1].append([])
+            elif getattr(node, "macroname", None) == "multicolumn":
+                arguments = node.nodeargd.argnlist if node.nodeargd else ()
+                count = self._plain(arguments[:1]).strip() if arguments else ""
+                rows[-1][-1].append(node)
+                rows[-1].extend([node] for _ in range(min(_MOST_COLUMNS, int(count)) - 1 if count.isdecimal() else 0))
             elif getattr(node, "macroname", None) not in _COLUMN_MACROS:
                 rows[-1][-1].append(node)
         return [[" ".join(self._plain(cell).split()) for cell in row] for row in rows]
@@ -172,6 +226,12 @@ class _Reader:
     def _argument(self, node: Any) -> str:
         arguments = [one for one in (node.nodeargd.argnlist if node.nodeargd else ()) if one is not None]
         return " ".join(self._plain([arguments[-1]]).split()) if arguments else ""
+
+    def _converted(self, node: Any) -> str:
+        try:
+            return str(self._text.nodelist_to_text([node]))
+        except (IndexError, AttributeError, TypeError, ValueError):  # the library expects arguments that are not there
+            return re.sub(r"\\[A-Za-z]+\*?|[{}]", "", node.latex_verbatim())
 
     def _plain(self, nodes: Sequence[Any]) -> str:
         """Return nodes as text; what refers to something shows its key in brackets."""
@@ -182,10 +242,14 @@ class _Reader:
                 keys = [one for one in (node.nodeargd.argnlist if node.nodeargd else ()) if one is not None]
                 if name != "label" and keys:
                     parts.append(f"[{keys[-1].latex_verbatim().strip('{}')}]")
+            elif name in _LAST_SHOWN:
+                parts.append(self._argument(node))
+            elif name in _DROPPED:
+                continue
             elif type(node).__name__ == "LatexGroupNode":
                 parts.append(self._plain(node.nodelist))
             elif node is not None:
-                parts.append(str(self._text.nodelist_to_text([node])))
+                parts.append(self._converted(node))
         return "".join(parts)
 
 

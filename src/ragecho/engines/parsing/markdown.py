@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S)
-_TITLE = re.compile(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", re.M)
+_FIELD = re.compile(r"^(title|author|date):[ \t]*(\S.*?)[ \t]*$", re.M | re.I)
 _TAG = re.compile(r"<br\s*/?>|<[^>]*>")
 
 
@@ -36,8 +37,9 @@ def read_markdown(builder: DocumentBuilder, text: str) -> None:
     if front := _FRONT_MATTER.match(text):
         text = text[front.end() :]
         builder.add(BlockKind.META, front[1])
-        if title := _TITLE.search(front[1]):
-            builder.describe(title=title[1])
+        known = {name.lower(): value.strip("\"' ") for name, value in _FIELD.findall(front[1])}
+        people = re.split(r",\s*", known.get("author", "").strip("[]"))
+        builder.describe(title=known.get("title"), authors=people, created=_date(known.get("date", "")))
     _Walk(builder).over(_reader().parse(text))
 
 
@@ -114,6 +116,13 @@ class _Walk:
     def _on_table_close(self, _: "Token") -> None:
         self._is_in_table = False
         self._builder.add(BlockKind.TABLE, table_text(self._rows))
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def inline_text(tokens: Sequence["Token"]) -> str:
