@@ -1,8 +1,13 @@
 """Documents that real programs wrote (`tests/documents`), each with what its format can do: what is kept, and what is not."""
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from ragecho.engines.parsing import SandboxedParser
 from ragecho.engines.parsing.formats import parse_bytes
+from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument
 from ragecho.ports.parser import ParseLimits
 
@@ -87,7 +92,11 @@ def test_a_workbook_is_a_table_per_region_as_its_cells_are_shown() -> None:
         ("table", "| seen | hiddencol |\n| - | - |\n| hiddenrow |  |"),
     ]
     assert document.warnings == ("Hidden sheets were left out: Secret.",)
-    assert [(page.number, page.label) for page in document.pages][:3] == [(1, "Sales 2024"), (3, "Empty"), (4, "Sparse")]
+    assert [(page.number, page.label) for page in document.pages][:3] == [
+        (1, "Sales 2024"),
+        (3, "Empty"),
+        (4, "Sparse"),
+    ]
     assert next(block.page for block in document.blocks if document.text[block.start :].startswith("Merged")) == 5
 
 
@@ -207,3 +216,17 @@ def test_a_pdf_keeps_turned_text_notes_and_fields_and_leaves_only_scans_to_recog
         (5, "paragraph", "The last page has a text layer again, below is a picture."),
     ]
     assert [page.number for page in document.pages] == [1, 2, 3, 4, 5]
+
+
+def test_a_locked_pdf_is_read_and_drawn_with_its_password_only() -> None:
+    assert parse("locked.pdf", "wrong", "käse").title == "Report 2024"
+    path = FOLDER / "locked.pdf"
+
+    async def draw(*passwords: str) -> bytes:
+        async with SandboxedParser() as renderer:
+            return await renderer.render_page(path, page=2, width=200, passwords=passwords, limits=ParseLimits())
+
+    assert asyncio.run(draw("wrong", "käse")).startswith(b"\x89PNG")
+    with pytest.raises(ParseFailed) as caught:
+        asyncio.run(draw("wrong"))
+    assert caught.value.reason == "encrypted"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragecho.engines.parsing.build import clean
+from ragecho.engines.parsing.build import clean, table_text
 from ragecho.engines.parsing.formats import parse_bytes
 from ragecho.engines.parsing.wire import decode, encode_document, encode_failure
 from ragecho.kernel.errors import ParseFailed
-from ragecho.kernel.parsed import BlockKind, ParsedDocument
+from ragecho.kernel.parsed import Block, BlockKind, ParsedDocument, cells_of
 from ragecho.ports.parser import ParseLimits
 
 LIMITS = ParseLimits()
@@ -217,3 +217,29 @@ def test_a_failure_survives_the_wire() -> None:
 
 def test_ligatures_become_letters() -> None:
     assert clean("e\ufb03cient \ufb01le") == "efficient file"
+
+
+def test_every_cell_of_a_table_has_its_place_in_the_text() -> None:
+    document = parse("Intro\n\n| a | b |\n|---|---|\n| 1 | x\\|y |\n|  | 2 |\n", "x.md")
+    paragraph, table = document.blocks
+    assert cells_of(document, paragraph) == ()
+    assert [(cell.row, cell.column, document.text[cell.start : cell.end]) for cell in cells_of(document, table)] == [
+        (0, 0, "a"),
+        (0, 1, "b"),
+        (1, 0, "1"),
+        (1, 1, "x\\|y"),
+        (2, 0, ""),
+        (2, 1, "2"),
+    ]
+
+
+@given(st.lists(st.lists(st.text(max_size=12), min_size=2, max_size=4), min_size=1, max_size=5))
+def test_cells_come_back_as_they_went_in(rows: list[list[str]]) -> None:
+    text = table_text(rows)
+    block = Block(KIND.TABLE, 0, len(text))
+    document = ParsedDocument(text, (block,), (), "text/csv", "test")
+    kept = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
+    kept = [row for row in kept if any(row)]
+    for cell in cells_of(document, block):
+        expected = kept[cell.row][cell.column] if cell.column < len(kept[cell.row]) else ""
+        assert text[cell.start : cell.end].replace("\\|", "|") == expected.replace("\\|", "|")

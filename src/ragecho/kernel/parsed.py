@@ -4,13 +4,16 @@ All offsets count Unicode code points of `ParsedDocument.text` (NFC). `text[bloc
 no library's own offsets are kept. Boxes are fractions of the page, 0 to 1, from the top left: (left, top, right, bottom).
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 
 import orjson
 
 Box = tuple[float, float, float, float]
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 class PageKind(StrEnum):
@@ -84,6 +87,37 @@ class ParsedDocument:
     warnings: tuple[str, ...] = ()
     authors: tuple[str, ...] = ()
     created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table: its row (0 is the header) and column from 0, and where its text lies in the document's."""
+
+    row: int
+    column: int
+    start: int
+    end: int
+
+
+def cells_of(document: ParsedDocument, block: Block) -> tuple[Cell, ...]:
+    """Return the cells of a table block, row by row; () for any other block.
+
+    Cells that were merged in the source are as many cells with the same text. A bar within a cell has a backslash before it.
+    """
+    if block.kind is not BlockKind.TABLE:
+        return ()
+    found = []
+    start = block.start
+    for number, line in enumerate(document.text[block.start : block.end].split("\n")):
+        if number != 1:  # the line of dashes
+            bars = [bar.start() for bar in _BAR.finditer(line)]
+            row = max(0, number - 1)
+            for column, (left, right) in enumerate(pairwise(bars)):
+                text = line[left + 1 : right]
+                first = left + 1 + len(text) - len(text.lstrip())
+                found.append(Cell(row, column, start + first, start + first + len(text.strip())))
+        start += len(line) + 1
+    return tuple(found)
 
 
 def to_json(document: ParsedDocument) -> bytes:

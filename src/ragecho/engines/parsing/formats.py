@@ -215,7 +215,12 @@ def answer(descriptor: int, request: dict[str, Any], limits: ParseLimits) -> byt
         data = _read_all(descriptor)
         if "page" in request:
             return render_page(
-                data, request["page"], width=request["width"], boxes=request["boxes"], quotes=request["quotes"]
+                data,
+                request["page"],
+                width=request["width"],
+                boxes=request["boxes"],
+                quotes=request["quotes"],
+                passwords=request["passwords"],
             )
         if "recognise" in request:
             return recognise(data, request, limits)

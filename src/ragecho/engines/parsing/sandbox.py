@@ -169,6 +169,7 @@ class SandboxedParser:
         width: int = 1200,
         boxes: Sequence[Box] = (),
         quotes: Sequence[str] = (),
+        passwords: Sequence[str] = (),
         limits: ParseLimits,
     ) -> bytes:
         """Return page `page` (from 1) of a PDF as a PNG, `width` pixels wide, with `quotes` or else `boxes` marked.
@@ -176,6 +177,7 @@ class SandboxedParser:
         Raises `ParseFailed`, with reason "no_page" for a page that the document does not have.
         """
         request = {"page": page, "width": width, "boxes": [list(box) for box in boxes], "quotes": list(quotes)}
+        request["passwords"] = list(passwords)
         payload = await self._ask([path], request, limits)
         if not payload.startswith(PNG_SIGNATURE):
             decode(payload)  # raises what was sent instead

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragecho.engines.parsing.failures import failure
+from ragecho.engines.parsing.unlock import open_pdf
 from ragecho.kernel.parsed import Box
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -17,18 +18,24 @@ _GREEN = bytes(round(value * 0.93) for value in range(256))
 _BLUE = bytes(round(value * 0.35) for value in range(256))
 
 
-def render_page(data: bytes, page: int, *, width: int, boxes: Sequence[Box] = (), quotes: Sequence[str] = ()) -> bytes:
+def render_page(
+    data: bytes,
+    page: int,
+    *,
+    width: int,
+    boxes: Sequence[Box] = (),
+    quotes: Sequence[str] = (),
+    passwords: Sequence[str] = (),
+) -> bytes:
     """Return page `page` (from 1) as a PNG of `width` pixels (at most 3,000).
 
     Each of `quotes` is marked where the page shows it; when one is not found, `boxes` (fractions of the page) are
-    marked instead. Raises `ParseFailed`: "encrypted", "damaged", or "no_page".
+    marked instead. The first of `passwords` that fits opens it. Raises `ParseFailed`: "encrypted", "damaged", or "no_page".
     """
-    import pypdfium2
-
-    try:
-        document = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        raise failure("encrypted" if "password" in str(error).lower() else "damaged") from error
+    opened = open_pdf(data, passwords)
+    if opened is None:
+        raise failure("damaged")
+    document = opened[0]
     document.init_forms()  # so that what was entered into a form is drawn
     if not 1 <= page <= len(document):
         raise failure("no_page", page=page, pages=len(document))
