@@ -11,6 +11,9 @@ from ragecho.kernel.errors import NotFound
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.library import store_spaces
 from ragecho.platform.database import Database
+from ragecho.platform.telemetry import get_logger
+
+log = get_logger(__name__)
 
 REMEMBERED_SPACES = 1_000
 
@@ -19,6 +22,27 @@ async def spaces_in_use(database: Database) -> list[tuple[EmbeddingSpace, int]]:
     """Return the spaces of all active workspaces and how many workspaces are in each: numbers for the operator."""
     async with database.anonymous() as session:
         return await store_spaces.spaces_in_use(session)
+
+
+async def tell_other_spaces(database: Database, configured: EmbeddingSpace) -> None:
+    """Log how many workspaces do not use what is configured now: they go on as they are, which may not be what was meant."""
+    try:
+        found = await spaces_in_use(database)
+    except Exception:
+        log.warning("index.spaces_unknown", exc_info=True)  # it is information only
+        return
+    for other, workspaces in found:
+        if other.id != configured.id:
+            log.warning(
+                "index.other_space",
+                workspaces=workspaces,
+                model=other.model,
+                dimensions=other.dimensions,
+                chunking=other.chunking,
+                configured_model=configured.model,
+                configured_chunking=configured.chunking,
+                fix="ragecho reindex --all",
+            )
 
 
 class SpaceCache:

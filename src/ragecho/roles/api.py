@@ -1,5 +1,6 @@
 """The API: one process that answers HTTP. Run as many as needed behind any load balancer."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from ragecho.ingest.lifecycle import Lifecycle
 from ragecho.ingest.settings import IngestSettings
 from ragecho.ingest.sources.api import build_sources_router, build_url_router
 from ragecho.library.api import build_documents_router, build_search_router
+from ragecho.library.spaces import tell_other_spaces
 from ragecho.platform.http import HttpSettings, create_app
 from ragecho.platform.http.authentication import authentication
 from ragecho.platform.jobs.gauges import queue_gauges
@@ -45,10 +47,12 @@ def build_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # The first question must not wait for the weights to be read.
         await services.embedders.of(services.space).embed_query("warm up")
+        telling = asyncio.create_task(tell_other_spaces(services.database, services.space))
         await services.gateway.start()
         log.info("api.ready", pid=os.getpid())
         async with services.identity.serving():
             yield
+        telling.cancel()
         await services.renderer.close()
         await services.gateway.provider.close()
         await services.search.close()

@@ -8,16 +8,11 @@ import sys
 
 from ragecho.identity.api import prepare_identity
 from ragecho.kernel.errors import EchoError
-from ragecho.kernel.passages import EmbeddingSpace
-from ragecho.library.spaces import spaces_in_use
 from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database, allow_login, upgrade
 from ragecho.platform.settings import Settings
-from ragecho.platform.telemetry import get_logger
 from ragecho.tenancy.model import DEFAULT_ORGANIZATION
 from ragecho.tenancy.service import ensure_default_tenant
 from ragecho.wiring import space_of
-
-log = get_logger(__name__)
 
 
 def prepare(settings: Settings, owner_url: str, *, is_embedded: bool) -> str:
@@ -34,9 +29,7 @@ def prepare(settings: Settings, owner_url: str, *, is_embedded: bool) -> str:
 async def _seed(settings: Settings, url: str) -> None:
     database = Database(url, pool_size=1, application_name="ragecho prepare")
     try:
-        space = space_of(settings)
-        await ensure_default_tenant(database, space)
-        await _tell_other_spaces(database, space)
+        await ensure_default_tenant(database, space_of(settings))
     finally:
         await database.close()
     identity = Database(url, role=IDENTITY_ROLE, pool_size=1, application_name="ragecho prepare")
@@ -44,22 +37,6 @@ async def _seed(settings: Settings, url: str) -> None:
         await prepare_identity(identity, settings)
     finally:
         await identity.close()
-
-
-async def _tell_other_spaces(database: Database, space: EmbeddingSpace) -> None:
-    """Say how many workspaces do not use what is configured now: they go on as they are, which may not be what was meant."""
-    for other, workspaces in await spaces_in_use(database):
-        if other.id != space.id:
-            log.warning(
-                "index.other_space",
-                workspaces=workspaces,
-                model=other.model,
-                dimensions=other.dimensions,
-                chunking=other.chunking,
-                configured_model=space.model,
-                configured_chunking=space.chunking,
-                fix="ragecho reindex --all",
-            )
 
 
 async def first_administrator_path(url: str) -> str | None:
