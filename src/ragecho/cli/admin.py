@@ -119,7 +119,11 @@ def create_workspace(
     """Create a workspace."""
     from ragecho.roles import admin
 
-    _show(admin.create_workspace(load_settings(Settings), slug=slug, name=name), as_json)
+    made = admin.create_workspace(load_settings(Settings), slug=slug, name=name)
+    if as_json:
+        emit_json(_plain(made))
+        return
+    show_fields([("id", made.id), ("slug", made.slug), ("name", made.name), ("status", made.status)])
 
 
 def _scopes(text: str) -> tuple[Scope, ...]:

@@ -10,7 +10,7 @@ from ragecho.cli.connection import connect
 from ragecho.cli.connection_options import ApiKey, AsJson, Server, WorkspaceName
 from ragecho.cli.errors import BadUse
 from ragecho.cli.lazy import App
-from ragecho.cli.output import emit_json, note, short_time, show_fields, show_table
+from ragecho.cli.output import emit_json, note, say, short_time, show_fields, show_table, status_mark
 from ragecho.cli.paging import Limit, Offset, show_page
 from ragecho.kernel.caller import Access
 
@@ -100,9 +100,10 @@ def show_source(
         runs = echo.sources.runs(source_id, limit=5)
         failed = echo.sources.items(source_id, status="failed", limit=10)
     _show(source, as_json=False)
+    say("")
     show_table(
         ("RUN", "STATUS", *(name.upper() for name in _NUMBERS), "ERROR"),
-        [(short_time(run.created_at), run.status, *_numbers(run), run.error) for run in runs],
+        [(short_time(run.created_at), status_mark(run.status), *_numbers(run), run.error) for run in runs],
         empty="No runs.",
         flexible="ERROR",
         optional=("LISTED", "UNCHANGED", "SKIPPED"),

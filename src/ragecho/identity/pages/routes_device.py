@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ragecho.identity.accounts import store as accounts_store
 from ragecho.identity.accounts import throttle
 from ragecho.identity.accounts.model import ACR_MULTI, BrowserSession
-from ragecho.identity.accounts.sign_in import second_factor_state
 from ragecho.identity.pages.kit import Answered, Kit, Visitor
 from ragecho.identity.pages.ways import Way, own_page
 from ragecho.identity.pages.words import scopes_in_words
@@ -73,15 +73,15 @@ async def _signed_in(kit: Kit, db: Session, request: Request, given: str) -> Vis
     """Return who is signed in, or stop on the way to the login page."""
     visitor = await kit.visitor(db, request)
     if visitor.session is None:
-        code = device.normalize(given)
-        way = Way(page=own_page(f"device?user_code={code}") if code else "device")
-        raise Answered(kit.go(kit.address(f"login?{way.suffix}")))
-    _, is_required = await second_factor_state(db, visitor.session.user_id)
-    if is_required and visitor.session.acr != ACR_MULTI:
-        code = device.normalize(given)
-        way = Way(page=own_page(f"device?user_code={code}") if code else "device")
-        raise Answered(kit.go(kit.address(f"login/step-up?{way.suffix}")))
+        raise Answered(kit.go(kit.address(f"login?{_way_back(given).suffix}")))
+    if visitor.session.acr != ACR_MULTI and await accounts_store.requires_second_factor(db, visitor.session.user_id):
+        raise Answered(kit.go(kit.address(f"login/step-up?{_way_back(given).suffix}")))
     return visitor
+
+
+def _way_back(given: str) -> Way:
+    code = device.normalize(given)
+    return Way(page=own_page(f"device?user_code={code}") if code else "device")
 
 
 async def _checked(kit: Kit, request: Request, form: Mapping[str, str]) -> Visitor:

@@ -8,12 +8,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ragecho.identity.accounts import store as accounts_store
 from ragecho.identity.accounts import store_tickets
 from ragecho.identity.accounts.digests import digest_of
 from ragecho.identity.accounts.errors import BadCode
 from ragecho.identity.accounts.model import Account, LoggedIn, Method, NeedsSecondFactor
 from ragecho.identity.accounts.settings import Registration
-from ragecho.identity.accounts.sign_in import TICKET_ATTEMPTS, second_factor_state, second_factors
+from ragecho.identity.accounts.sign_in import TICKET_ATTEMPTS, second_factors
 from ragecho.identity.accounts.text import MAX_EMAIL, MAX_NAME
 from ragecho.identity.pages.kit import UNPROCESSABLE, Answered, Kit, Upstream, Visitor, form_status, refused
 from ragecho.identity.pages.render import form_target
@@ -82,7 +83,7 @@ def sign_in_routes(kit: Kit) -> APIRouter:
             return kit.go(kit.address(f"login?{asked.way.suffix}"))
         async with kit.transaction() as db:
             outcome = await kit.sign_in.step_up(db, session)
-            _, is_required = await second_factor_state(db, session.user_id)
+            is_required = await accounts_store.requires_second_factor(db, session.user_id)
         if outcome is not None:
             return await signed_in(kit, request, asked.way, outcome)
         if is_required:
