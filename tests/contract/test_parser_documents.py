@@ -230,3 +230,18 @@ def test_a_locked_pdf_is_read_and_drawn_with_its_password_only() -> None:
     with pytest.raises(ParseFailed) as caught:
         asyncio.run(draw("wrong"))
     assert caught.value.reason == "encrypted"
+
+
+def test_an_old_presentation_has_its_slides_with_their_titles_and_notes() -> None:
+    document = parse("deck.ppt")
+    assert [text for kind, text in seen(document) if kind == "heading"] == [
+        "Welcome",
+        "Boxes",
+        "Table",
+        "Chart",
+        "Hidden slide",
+    ]
+    assert ("note", "Speaker says hello") in seen(document)
+    assert path_of(document, "No title here") == ()
+    assert [page.number for page in document.pages] == [1, 2, 3, 4, 5, 6]
+    assert (document.title, document.authors) == ("Deck", ("Ann Roe",))

@@ -34,13 +34,14 @@ _LAYERS = {"header": BlockKind.HEADER, "footer": BlockKind.FOOTER, "footnote": B
 _COMMENT_MARK = re.compile(r"\[cmt:\d+\]")
 _PICTURE = re.compile(r"!\[([^\]]*)\]\([^)\s]*\)")
 _FILE_NAME = re.compile(r"\.(?:png|jpe?g|gif|emf|wmf|svg|tiff?|bmp|webp)$", re.I)
-_PAGE_KINDS = {XLS: PageKind.SHEET, PPT: PageKind.SLIDE}
+_PAGE_KINDS = {XLS: PageKind.SHEET}
 _OWN_READERS = {
     DOCX: "docx",
     EPUB: "epub",
     ODP: "opendocument",
     ODS: "opendocument",
     ODT: "opendocument",
+    PPT: "ppt",
     PPTX: "pptx",
     RTF: "rtf",
     XLSX: "xlsx",
