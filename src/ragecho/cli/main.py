@@ -27,7 +27,7 @@ ENTRIES = (
     Entry("documents", "ragecho.cli.documents", "List, show and remove documents.", ASKING),
     Entry("sources", "ragecho.cli.sources", "Set up, sync and remove places that documents come from.", ASKING),
     Entry("watch", "ragecho.cli.watch", "Keep folders and the documents made of them in step.", ASKING),
-    Entry("jobs", "ragecho.cli.jobs", "List, show, retry, cancel and discard background jobs.", ASKING),
+    Entry("jobs", "ragecho.cli.jobs", "List, show, follow, retry, cancel and discard background jobs.", ASKING),
     Entry("login", "ragecho.cli.login", "Sign in to a server in the browser, on this or any other device.", ASKING),
     Entry("logout", "ragecho.cli.logout", "Sign out of a server: end the sign-in there and forget it here.", ASKING),
     Entry("whoami", "ragecho.cli.whoami", "Show who the commands act as, and in which workspaces.", ASKING),
@@ -60,7 +60,12 @@ ENTRIES = (
     Entry("admin", "ragecho.cli.admin", "Create administrators and API keys on this machine.", OPERATING),
     Entry("db", "ragecho.cli.db", "Upgrade the database's schema.", OPERATING),
     Entry("index", "ragecho.cli.index", "Compare the index with what it should hold, and mend it.", OPERATING),
-    Entry("reindex", "ragecho.cli.reindex", "Embed a workspace's documents anew, with another model.", OPERATING),
+    Entry(
+        "reindex",
+        "ragecho.cli.reindex",
+        "Embed a workspace's documents anew, with another model or other settings, while searches go on.",
+        OPERATING,
+    ),
     Entry("config", "ragecho.cli.config", "Check the settings and write the example file.", OPERATING),
     Entry("models", "ragecho.cli.models", "List, fetch and add models.", OPERATING),
     Entry(
