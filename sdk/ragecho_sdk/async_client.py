@@ -25,6 +25,8 @@ from ragecho_sdk.async_tenancy import (
 )
 from ragecho_sdk.calls import Call, Source
 from ragecho_sdk.errors import EchoConflictError, EchoConnectionError, EchoTimeoutError, EchoUnavailableError
+from ragecho_sdk.following import PATH as FOLLOW_PATH
+from ragecho_sdk.following import Following
 from ragecho_sdk.index import AsyncIndex
 from ragecho_sdk.large import LARGE_BYTES, LargeFile, append_piece, create_upload, get_upload, metadata_of, size_of
 from ragecho_sdk.models import (
@@ -400,6 +402,28 @@ class AsyncJobs:
     async def batch(self, batch: str) -> Batch:
         """Return how far an upload is."""
         return await self._echo.send(calls.get_batch(batch))
+
+    async def follow(
+        self, *, batch: str | None = None, jobs: Sequence[str] = (), documents: Sequence[str] = ()
+    ) -> AsyncIterator[Job | Batch]:
+        """Yield jobs, and the batch as a whole, whenever one changed, until all have ended; over broken connections, too."""
+        following = Following(batch=batch, jobs=jobs, documents=documents)
+        while not following.is_over:
+            try:
+                async with self._echo._http.stream(
+                    "GET", FOLLOW_PATH, params=following.params, headers=following.begin()
+                ) as response:
+                    if response.is_error or response.is_redirect:
+                        await response.aread()
+                        raise api_error(response)
+                    async for piece in response.aiter_bytes():
+                        for one in following.feed(piece):
+                            yield one
+            except httpx.TransportError as error:
+                pause = following.pause()
+                if pause is None:
+                    raise transport_error(error, self._echo.connection) from error
+                await asyncio.sleep(pause)
 
     async def discard(self, job_id: str) -> None:
         """Forget a job that ended without success; its document stays as it is."""

@@ -13,6 +13,8 @@ import httpx
 from ragecho_sdk import calls
 from ragecho_sdk.calls import Call, Source
 from ragecho_sdk.errors import EchoConflictError, EchoConnectionError, EchoTimeoutError, EchoUnavailableError
+from ragecho_sdk.following import PATH as FOLLOW_PATH
+from ragecho_sdk.following import Following
 from ragecho_sdk.index import Index
 from ragecho_sdk.large import LARGE_BYTES, LargeFile, append_piece, create_upload, get_upload, metadata_of, size_of
 from ragecho_sdk.models import (
@@ -397,6 +399,27 @@ class Jobs:
     def batch(self, batch: str) -> Batch:
         """Return how far an upload is."""
         return self._echo.send(calls.get_batch(batch))
+
+    def follow(
+        self, *, batch: str | None = None, jobs: Sequence[str] = (), documents: Sequence[str] = ()
+    ) -> Iterator[Job | Batch]:
+        """Yield jobs, and the batch as a whole, whenever one changed, until all have ended; over broken connections, too."""
+        following = Following(batch=batch, jobs=jobs, documents=documents)
+        while not following.is_over:
+            try:
+                with self._echo._http.stream(
+                    "GET", FOLLOW_PATH, params=following.params, headers=following.begin()
+                ) as response:
+                    if response.is_error or response.is_redirect:
+                        response.read()
+                        raise api_error(response)
+                    for piece in response.iter_bytes():
+                        yield from following.feed(piece)
+            except httpx.TransportError as error:
+                pause = following.pause()
+                if pause is None:
+                    raise transport_error(error, self._echo.connection) from error
+                time.sleep(pause)
 
     def discard(self, job_id: str) -> None:
         """Forget a job that ended without success; its document stays as it is."""

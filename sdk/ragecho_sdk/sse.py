@@ -13,9 +13,11 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventDecoder:
-    """Feed it bytes in any pieces; it returns the events that they complete."""
+    """Feed it bytes in any pieces; it returns the events that they complete. `last_id` is the newest id among them."""
 
     def __init__(self) -> None:
+        self.last_id: str | None = None
+        self._id: str | None = None
         self._rest = b""
         self._name = ""
         self._data: list[str] = []
@@ -38,10 +40,13 @@ class EventDecoder:
             self._name = value
         elif name == "data":
             self._data.append(value)
+        elif name == "id":
+            self._id = value
         return None
 
     def _dispatch(self) -> AnswerEvent | None:
         name, data = self._name or "message", "\n".join(self._data)
+        self.last_id = self._id
         is_empty = not self._data and not self._name
         self._name, self._data = "", []
         return None if is_empty else AnswerEvent(name, _value(data))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.e2e.conftest import Server, eventually, settled, upload
 
-from ragecho_sdk import Echo, client
+from ragecho_sdk import Batch, Echo, Job, client
 
 
 def test_a_large_file_goes_in_pieces_with_its_progress(
@@ -44,7 +44,7 @@ def test_an_upload_is_followed_live_to_its_end(client: httpx.Client) -> None:
     events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
     assert events[-1] == "done"
     shown = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-    last = {one["id"]: one["status"] for one in shown if "id" in one}
+    last = {one["id"]: one["status"] for one in shown if "status" in one}
     assert set(last.values()) == {"succeeded"}
     assert shown[-1] == {"complete": True}
 
@@ -69,6 +69,21 @@ def test_the_queue_is_measured(client: httpx.Client) -> None:
     settled(client, one["id"])
     metrics = eventually(lambda: client.get("/metrics").text, what="metrics")
     assert "ragecho_queue_oldest_seconds" in str(metrics)
+
+
+def test_an_upload_is_followed_by_the_client_and_on_the_command_line(
+    server: Server, key: str, client: httpx.Client
+) -> None:
+    files = [("files", (f"sluice{n}.txt", f"Sluice {n} opens at high water.".encode())) for n in range(3)]
+    batch = client.post("/api/v1/documents", files=files).json()["batch"]
+    with Echo(server.url, api_key=key) as echo:
+        told = list(echo.jobs.follow(batch=batch))
+    ended = {one.id: one.status for one in told if isinstance(one, Job)}
+    assert list(ended.values()) == ["succeeded"] * 3
+    assert isinstance(told[-1], Batch)
+    assert told[-1].statuses == {"succeeded": 3}
+    shown = server.ragecho("jobs", "follow", batch, "--json", env={"RAGECHO_API_KEY": key})
+    assert '"succeeded"' in shown
 
 
 def test_a_failed_job_is_listed_explained_retried_and_discarded(server: Server, key: str, client: httpx.Client) -> None:

@@ -13,7 +13,7 @@ from ragecho.cli.paging import Limit, Offset, show_page
 if TYPE_CHECKING:
     from ragecho_sdk import Job
 
-app = App(help="List, show, retry, cancel and discard background jobs.")
+app = App(help="List, show, follow, retry, cancel and discard background jobs.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `jobs ls` shows it.")]
 
@@ -61,6 +61,33 @@ def show_job(
     """Show one job."""
     with connect(server, api_key, workspace) as echo:
         _show(echo.jobs.get(job_id), as_json)
+
+
+@app.command("follow")
+def follow_jobs(
+    batch: Annotated[str, typer.Argument(metavar="BATCH", help="The upload, as `jobs show` names it.")],
+    *,
+    workspace: WorkspaceName = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the jobs of an upload live until all have ended; exit code 1 if any ended without success."""
+    from ragecho_sdk import Batch
+
+    last: Batch | None = None
+    with connect(server, api_key, workspace) as echo:
+        for one in echo.jobs.follow(batch=batch):
+            if isinstance(one, Batch):
+                last = one
+            if as_json:
+                emit_json(one.raw)
+            elif isinstance(one, Batch):
+                note(f"{one.progress:.0%} of {one.total}")
+            else:
+                note(f"{one.id} {one.stage or one.kind} {one.status}")
+    if last is not None and last.statuses.get("succeeded", 0) < last.total:
+        raise typer.Exit(1)
 
 
 @app.command("retry")
@@ -135,6 +162,7 @@ def _show(job: "Job", as_json: bool) -> None:
             ("attempts", job.attempts),
             ("progress", None if job.progress is None else f"{job.progress:.0%}"),
             ("error", job.error),
+            ("batch", job.batch),
             ("created", short_time(job.created_at)),
         ]
     )
