@@ -13,6 +13,7 @@ from ragecho.engines.ocr.settings import OcrMode, OcrSettings
 from ragecho.engines.parsing.bidi import in_reading_order
 from ragecho.engines.parsing.compressed_rtf import uncompressed
 from ragecho.engines.parsing.formats import parse_bytes
+from ragecho.engines.parsing.pdf import plain
 from ragecho.engines.parsing.rtf import unpacked_html
 from ragecho.kernel.errors import ParseFailed
 from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
@@ -521,3 +522,12 @@ def test_front_matter_names_title_author_and_date() -> None:
     assert (document.title, document.authors) == ("My Doc", ("Ann Roe", "Bo Li"))
     assert document.created is not None
     assert document.created.isoformat() == "2024-03-05T00:00:00+00:00"
+
+
+def test_comments_of_subtitles_are_not_said_and_bold_words_divided_in_a_pdf_are_whole() -> None:
+    document = parse("WEBVTT\n\nNOTE not shown\n\n00:01.000 --> 00:02.000\nHello there.\n", "a.vtt")
+    assert document.text == "Hello there."
+    assert (
+        plain("**disadvantaged popu-** **lation groups** well-**known**")
+        == "disadvantaged population groups well-known"
+    )

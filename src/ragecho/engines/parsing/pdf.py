@@ -21,6 +21,7 @@ _MANY_SHAPES = 50
 _MOST_CONTROLS = 0.15  # of a block's characters; more of them are a font without a character map
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\ufffd]")
 _EMPHASIS = re.compile(r"(?<!\\)(?:\*{1,3}|(?<![^\W_])_{1,3}(?=\S)|(?<=\S)_{1,3}(?![^\W_]))")
+_DIVIDED = re.compile(r"(?<=[^\W\d_])-(\*{1,3})\s+\1(?=[a-zà-ÿ])")
 _ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~$&\"'])")
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([-+Z])(\d\d)?'?(\d\d)?)?")
 
@@ -259,7 +260,8 @@ def _meaning(block: Any) -> tuple[BlockKind, str, int]:  # noqa: PLR0911 (one re
 
 def plain(markdown: str | None) -> str:
     """Return liteparse's inline Markdown without emphasis and escapes."""
-    return _ESCAPED.sub(r"\1", _EMPHASIS.sub("", markdown or ""))
+    whole = _DIVIDED.sub("", markdown or "")  # before the marks go that show where the line ended
+    return _ESCAPED.sub(r"\1", _EMPHASIS.sub("", whole))
 
 
 def _box(rect: Any, page: Any) -> Box | None:

@@ -32,7 +32,7 @@ class _Cue:
 
 def read_subtitles(builder: DocumentBuilder, text: str) -> None:
     """Add the paragraphs of subtitles in either format. Raises `ParseFailed`."""
-    cues = _cues(builder, text.replace("\r\n", "\n").replace("\r", "\n"))
+    cues = _cues(text.replace("\r\n", "\n").replace("\r", "\n"))
     if not cues:
         raise failure("empty")
     paragraphs: list[list[_Cue]] = []
@@ -50,14 +50,12 @@ def read_subtitles(builder: DocumentBuilder, text: str) -> None:
         builder.add(BlockKind.PARAGRAPH, f"{speaker}: {words}" if is_new else words)
 
 
-def _cues(builder: DocumentBuilder, text: str) -> list[_Cue]:
+def _cues(text: str) -> list[_Cue]:
     found: list[_Cue] = []
     for block in re.split(r"\n[ \t]*\n", text):
         lines = block.strip("\n").split("\n")
         place = next((index for index, line in enumerate(lines[:2]) if _TIMING.match(line)), None)
         if place is None:
-            if lines[0].startswith("NOTE") and not found:
-                builder.add(BlockKind.META, block.strip()[4:])
             continue
         times = _TIMING.match(lines[place])
         if times is None:
