@@ -9,11 +9,17 @@ import pytest
 from tests.db.app_driver import key_of, running
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
+from tests.db.spelling import SpellingEmbedder
 
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.platform.database import Database
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return SpellingEmbedder(dimensions=384)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 from tests.db.conftest import Tenant
 from tests.db.library_driver import add_document
+from tests.db.spelling import SpellingEmbedder
 
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.ingest.steps.analyse import analyse
@@ -12,7 +13,7 @@ from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.ids import DocumentId, UserId, VersionId, uuid7
 from ragecho.kernel.parsed import Page
 from ragecho.kernel.passages import ChunkSpan, Passage
-from ragecho.library import store_chunks, store_documents
+from ragecho.library import store_chunks, store_uploads
 from ragecho.library.model import IndexedVersion, SearchFilter, Version
 from ragecho.library.query.options import Expand, Scope, SearchOptions
 from ragecho.library.search import Found, PassageSearch, SearchMode, SearchTuning, vector_literal
@@ -20,6 +21,13 @@ from ragecho.platform.cache import MemoryCache
 from ragecho.platform.database import Database, Query
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return SpellingEmbedder(dimensions=384)
+
+
 OWNER = UserId(uuid7())
 
 
@@ -65,11 +73,10 @@ async def add_sections(
         version = Version(
             VersionId(uuid7()), document_id, 1, filename, "text/plain", 1, sha256(whole.encode()).hexdigest()
         )
-        await store_documents.insert_document(
+        await store_uploads.insert_documents(
             session,
             worker,
-            document_id,
-            version=version,
+            [version],
             tags=(),
             metadata={},
             access=access,
@@ -205,6 +212,14 @@ async def test_a_hidden_word_does_not_show_by_a_correction_that_fails_to_come(
     after = await ask(PassageSearch(database, embedder), tenant.member(), "zeppelin")
     assert before.facts == after.facts
     assert before.facts.corrected == {"zeppelin": "zeppelon"}
+
+
+async def test_a_frequent_word_is_no_slip_only_because_no_document_holds_it(
+    database: Database, tenant: Tenant, search: PassageSearch, embedder: FakeEmbedder
+) -> None:
+    await add_document(database, tenant, embedder, "You may never stay at home.")
+    found = await ask(search, tenant.member(), "may they stay at home with fever")
+    assert found.facts.corrected == {}
 
 
 # Repetitions

@@ -11,7 +11,7 @@ from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
 from ragecho.kernel.passages import Passage
 from ragecho.library.diversity import capped, fold, spread
 from ragecho.library.neighbours import MAX_CHARACTERS, Piece, joined, stretch_of
-from ragecho.library.query.broad import broad_of, is_about_all, spread_out
+from ragecho.library.query.broad import broad_of, is_about_all, overview_of, spread_out
 from ragecho.library.query.options import Expand, Scope
 
 LONG = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(120))
@@ -181,6 +181,18 @@ def test_questions_for_documents_name_what_they_are_looked_for_by() -> None:
         about = broad_of(question)
         assert about is not None, question
         assert (about.scope, about.topic) == (Scope.DOCUMENTS, topic)
+
+
+def test_an_overview_of_many_parts_is_one_of_fewer() -> None:
+    parts = [replace(passage(str(n)), heading_path=(f"chapter {n // 3}",)) for n in range(12)]
+    assert [part.text for part in overview_of(parts, 4)] == ["0", "3", "6", "9"]
+
+
+def test_many_passages_are_spread_at_the_top_only() -> None:
+    many = [passage(f"words number {n}", score=1 - n / 300) for n in range(250)]
+    chosen = spread(many, 200, 0.5)
+    assert len({p.chunk_id for p in chosen}) == 200
+    assert [p.score for p in chosen[30:]] == sorted((p.score for p in chosen[30:]), reverse=True)
 
 
 def test_an_empty_list_is_spread_to_nothing() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragecho.library.query.typos import corrected, distance, meant, missing_words
+from ragecho.library.query.typos import corrected, distance, edits, meant, missing_words
 
 FOUND = "you receive the parliament's (exclusive) maintenance schedule in lübeck; restated values are related."
 
@@ -47,6 +47,19 @@ def test_scripts_without_spaces_are_left_alone() -> None:
 
 
 words = st.text(alphabet="abcé", max_size=7)
+
+
+@given(st.text(alphabet="abcü", min_size=3, max_size=8))
+def test_the_words_one_slip_away_are_one_slip_away(word: str) -> None:
+    found = edits(word)
+    assert word not in found
+    assert len(found) == len(set(found))
+    assert all(distance(word, other, 3) == 1 for other in found)
+
+
+def test_slips_stay_within_a_script() -> None:
+    assert "почта" in edits("почтa".replace("a", "")) + edits("почто")
+    assert not any("a" <= char <= "z" for word in edits("почта") for char in word)
 
 
 @given(words, words)

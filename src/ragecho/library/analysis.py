@@ -199,6 +199,11 @@ def query_terms_of(text: str, algorithms: Iterable[str] = (ENGLISH,)) -> dict[st
     return dict(Counter(match.group() for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text).casefold())))
 
 
+def stems_of(words: Sequence[str], algorithm: str = ENGLISH) -> list[str]:
+    """Return the stem of each of some words, case-folded and of letters only, in order."""
+    return list(_stemmer(algorithm).stemWords(words))
+
+
 def is_stop_word(word: str, algorithm: str = ENGLISH) -> bool:
     """Tell whether a word, case-folded, is left out of the index of texts in a language."""
     return word in _stop_words(algorithm)

@@ -15,6 +15,8 @@ _SAME_LENGTH: Final = 0.9
 _SAME_NEARNESS: Final = 0.02
 _SAMPLE: Final = 24
 _OVERLAPPING: Final = 0.5
+_SPREAD: Final = 30
+_POOL: Final = 100
 _MEANING = re.compile(r"[^\W_]{4,}")
 
 
@@ -101,10 +103,16 @@ def capped(passages: Sequence[Passage], limit: int) -> list[Passage]:
 def spread(passages: Sequence[Passage], k: int, weight: float) -> list[Passage]:
     """Return `k` passages by maximal marginal relevance (Carbonell and Goldstein 1998); likeness is shared words.
 
-    `weight` 0 leaves the order as it is, 1 looks at nothing but likeness to what was chosen.
+    `weight` 0 leaves the order as it is, 1 looks at nothing but likeness to what was chosen. From the 31st on the order is
+    that of relevance.
     """
     if not weight or len(passages) <= 1:
         return list(passages[:k])
+    if k > _SPREAD:
+        # Whoever reads that far reads everything; comparing all with all would take too long.
+        first = spread(passages[: max(k, _POOL)], _SPREAD, weight)
+        shown = {passage.chunk_id for passage in first}
+        return [*first, *(passage for passage in passages if passage.chunk_id not in shown)][:k]
     best = max(passage.score for passage in passages) or 1.0
     relevance = [passage.score / best for passage in passages]
     words = [frozenset(_MEANING.findall(passage.text.casefold())) for passage in passages]

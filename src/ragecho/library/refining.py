@@ -54,6 +54,14 @@ class Embed(Protocol):
         ...
 
 
+class Knows(Protocol):
+    """Whether a model was taught a word whole."""
+
+    def __call__(self, word: str, space_id: UUID) -> Awaitable[bool]:
+        """Return whether the word is one token to the embedding model of a space."""
+        ...
+
+
 class Stemmings(Protocol):
     """The ways of stemming of the workspace's index, as the last search of this caller saw it."""
 
@@ -77,10 +85,11 @@ class Request:
 class Refining:
     """The steps around the hot path of one search."""
 
-    def __init__(self, database: Database, *, find: Find, embed: Embed, stemmings: Stemmings) -> None:
+    def __init__(self, database: Database, *, find: Find, embed: Embed, knows: Knows, stemmings: Stemmings) -> None:
         self._database = database
         self._find = find
         self._embed = embed
+        self._knows = knows
         self._stemmings = stemmings
 
     async def search(self, request: Request) -> Kept:
@@ -174,6 +183,8 @@ class Refining:
         if not near and not is_unheard:
             return kept, {}
         suspects = missing[: typos.MAX_WORDS] if is_unheard else list(near)
+        # "fever" is no slip for "never" only because no document is about fever: the model was taught frequent words whole.
+        suspects = [word for word in suspects if not await self._knows(word.casefold(), kept.index.space_id)]
         everywhere = SearchFilter()
         alone = await asyncio.gather(
             *(self._find(word, k=1, mode="lexical", wanted=everywhere, is_word=True) for word in suspects)
@@ -197,9 +208,9 @@ class Refining:
         candidates: dict[int, str] = {}
         ids = analysis.TermIds(request.caller.workspace_id)
         for word in words:
-            for edit in typos.edits(word.casefold()):
-                for stemming in self._stemmings():
-                    candidates.update(dict.fromkeys(ids.of(analysis.terms_of(edit, stemming)), edit))
+            edits = typos.edits(word.casefold())
+            for stemming in self._stemmings():
+                candidates.update(zip(ids.of(analysis.stems_of(edits, stemming)), edits, strict=True))
         query = store_passages.known_terms(
             request.caller, kept.index.space_id, list(candidates), limit=_MOST_CANDIDATES
         )

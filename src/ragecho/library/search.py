@@ -179,7 +179,13 @@ class PassageSearch:
             embedder = self._embedders.of(await self._spaces.get(space_id))
             return vector_literal(await self._vectors.embed(embedder, text))
 
-        return Refining(self._database, find=find, embed=embed, stemmings=lambda: self._states[_key(caller)].stemmings)
+        async def knows(word: str, space_id: UUID) -> bool:
+            tokens = self._embedders.of(await self._spaces.get(space_id)).tokens
+            return len(tokens.offsets([word])[0]) == 1
+
+        return Refining(
+            self._database, find=find, embed=embed, knows=knows, stemmings=lambda: self._states[_key(caller)].stemmings
+        )
 
     async def expand(self, caller: Caller, found: Found, how: Expand) -> Found:
         """Return what was found with what stands around each passage, as far as the caller may read it."""

@@ -38,6 +38,7 @@ _MEASURE = re.compile(r"\d+(?:[.,:]\d+)?(?:[a-z]{1,3})?s?$")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _JOINING: Final = "-._"
 _COUNTED = re.compile(r"\d+(?:[-‐‑–][a-z]+)+$")
+_WRITTEN = re.compile(r"[^\W\d_A-Z]{3}")
 _NUMBER = re.compile(r"\d{4}")
 _DASHES: Final = dict.fromkeys(map(ord, "‐‑‒–—―−"), "-") | dict.fromkeys(map(ord, "’‘ʼ"), "'")
 _CODE_LENGTH: Final = 4
@@ -90,19 +91,18 @@ def _bonus(run: str) -> float:
     """Return how surely a run without spaces is an identifier: 0 for words, numbers, amounts and years."""
     if "_" in run.strip("_") or "\\" in run or "::" in run:
         return CERTAIN
-    if run.isdigit():
-        return CERTAIN if len(run) >= _LONG_NUMBER else 0.0
     if not any(map(str.isdigit, run)):
         return _bonus_of_letters(run)
-    if _MEASURE.match(run):
-        return 0.0
+    if run.isdigit() or _MEASURE.match(run):
+        return CERTAIN if run.isdigit() and len(run) >= _LONG_NUMBER else 0.0
     digits, letters = sum(map(str.isdigit, run)), sum(map(str.isalpha, run))
     connectors, capitals = len(_CONNECTOR.findall(run)), sum(map(str.isupper, run))
     is_long = digits + letters >= _CODE_LENGTH
     # AB-12.34/7, K7E0421 and 2.3.1. But IL-6, H3K79me2 and MOZ-TIF2-induced are words of a language, and so is 100-day.
     is_joined = connectors > 1 or (connectors and letters and not _COUNTED.match(run))
     is_numbered = letters and _NUMBER.search(run) is not None
-    if digits >= _MANY_DIGITS and (is_joined or is_numbered) and (is_long or connectors > 1):
+    is_coded = connectors > 1 and capitals and is_long and _WRITTEN.search(run) is None
+    if is_coded or (digits >= _MANY_DIGITS and (is_joined or is_numbered) and (is_long or connectors > 1)):
         return CERTAIN
     return LIKELY if (letters and connectors) or (capitals and is_long) else 0.0
 
