@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ragecho.ask.model import REFUSAL_TEXT, Answer
+from ragecho.ask.quoting import PART_UNANSWERED
 from ragecho.ask.work import Work
 from ragecho.audit.records import AnswerRecord, RetrievedPassage
 from ragecho.kernel.caller import Caller
@@ -59,9 +60,9 @@ class Draft:
     @property
     def is_lasting(self) -> bool:
         """Whether the same question would be answered the same: nothing failed or was withdrawn on the way."""
-        return (
-            not self.is_momentary and not self.warnings and (self.refusal is None or self.refusal in _LASTING_REFUSALS)
-        )
+        has_failed = any(not warning.startswith(PART_UNANSWERED) for warning in self.warnings)
+        is_final = self.refusal is None or self.refusal in _LASTING_REFUSALS
+        return is_final and not has_failed and not self.is_momentary
 
     def answer(self, timings_ms: Mapping[str, float], *, is_cached: bool) -> Answer:
         """Return the answer for one who asked; one that had been given before costs nothing again."""

@@ -6,11 +6,13 @@ from dataclasses import replace
 from ragecho.ask.model import PassageSource, Status
 from ragecho.ask.settings import AskSettings
 from ragecho.ask.steps.contextualize import contextualize
-from ragecho.ask.steps.judge_evidence import judge_evidence
+from ragecho.ask.steps.judge_evidence import Evidence, judge_evidence
+from ragecho.ask.steps.parts import parts_of
 from ragecho.ask.steps.rerank import rerank as put_in_order
 from ragecho.ask.windows import ScoredWindow
-from ragecho.ask.work import Work
+from ragecho.ask.work import Part, Work
 from ragecho.kernel.passages import Passage
+from ragecho.library.query.queries import Query, Way
 from ragecho.library.query.rewrite import Asked, QueryRewriter
 from ragecho.library.rerank import is_remote, policy_for, rerank
 from ragecho.ports.reranker import Reranker
@@ -41,13 +43,8 @@ class Finder:
         as_found, ordered = await self._retrieve(work)
         await work.emit(Status("judge"))
         with work.step("judge"):
-            work.evidence = await judge_evidence(
-                contextualize(work.asked.question),
-                as_found,
-                reranker=self.judge,
-                embedder_model=work.space.model if work.space else None,
-                min_confidence=self._settings.ask_min_confidence,
-            )
+            await self._judge(work, as_found)
+        assert work.evidence is not None
         with work.step("rerank"):
             work.passages, work.windows = put_in_order(
                 as_found, work.evidence.windows, is_reread=work.evidence.is_reread
@@ -55,13 +52,62 @@ class Finder:
             if ordered is not None:
                 work.passages, work.windows = _as_ordered(ordered, work.passages, work.windows)
 
-    async def _understand(self, work: Work) -> None:
-        """Let the rewriter word the question anew; what it says is searched and judged by, and goes no further."""
-        if self._rewriter is None or not work.request.is_rewritten:
+    async def _judge(self, work: Work, passages: Sequence[Passage]) -> None:
+        """Set the evidence: for the question, or the best there is for its parts.
+
+        Parts are those that the question's own words show, not what a model made of it: what is quoted answers what was
+        asked. Each is judged by what a search for it alone finds, as far as that is among the `passages`.
+        """
+        parts = parts_of(work.asked.question) if passages and work.request.is_rewritten else ()
+        judged = [await self._part(work, part, passages) for part in parts]
+        if not any(part.evidence.is_sufficient for part in judged):
+            work.evidence = await self._evidence(work, work.asked.question, passages)
             return
+        best = max((part.evidence for part in judged), key=lambda evidence: evidence.confidence)
+        place = {passage.chunk_id: index for index, passage in enumerate(passages)}
+        windows = [
+            replace(one, window=one.window.at(place[part.passages[one.window.passage].chunk_id]))
+            for part in judged
+            for one in part.evidence.windows
+        ]
+        work.evidence = replace(best, windows=tuple(sorted(windows, key=lambda one: -one.score)))
+        work.parts = judged
+
+    async def _part(self, work: Work, question: str, passages: Sequence[Passage]) -> Part:
+        request = work.request
+        found = await self._search.search(
+            work.caller, query=question, k=len(passages) or 1, mode=request.mode, wanted=request.wanted
+        )
+        known = {passage.chunk_id for passage in passages}
+        own = [passage for passage in found.passages if passage.chunk_id in known]
+        return Part(question, await self._evidence(work, question, own), own)
+
+    async def _evidence(self, work: Work, question: str, passages: Sequence[Passage]) -> Evidence:
+        return await judge_evidence(
+            contextualize(question),
+            passages,
+            reranker=self.judge,
+            embedder_model=work.space.model if work.space else None,
+            min_confidence=self._settings.ask_min_confidence,
+        )
+
+    async def _understand(self, work: Work) -> None:
+        """Let the rewriter word the question anew; what it says is searched and judged by, and goes no further.
+
+        Where no model took the question apart, its own words may show its parts.
+        """
+        if not work.request.is_rewritten:
+            return
+        if self._rewriter is not None:
+            await self._reword(work, self._rewriter)
+        if not any(query.way is Way.DECOMPOSE for query in work.asked.queries):
+            parts = tuple(Query(part, Way.DECOMPOSE) for part in parts_of(work.asked.question))
+            work.asked = replace(work.asked, queries=(*work.asked.queries, *parts))
+
+    async def _reword(self, work: Work, rewriter: QueryRewriter) -> None:
         await work.emit(Status("understand"))
         with work.step("understand"):
-            work.asked = await self._rewriter.rewrite(Asked(work.question, work.request.history))
+            work.asked = await rewriter.rewrite(Asked(work.question, work.request.history))
         work.add(work.asked.usage)
         work.warnings += [f"rewrite_failed:{way}" for way in work.asked.failed]
 

@@ -30,10 +30,9 @@ from ragecho.ask.model import (
     Status,
     Token,
 )
+from ragecho.ask.quoting import quotes_of
 from ragecho.ask.settings import AskSettings
-from ragecho.ask.steps.answer_extractively import answer_extractively
 from ragecho.ask.steps.cite import check_sentence, split_complete
-from ragecho.ask.steps.contextualize import contextualize
 from ragecho.ask.steps.guard import guard
 from ragecho.ask.steps.prompt import REFUSAL_TOKEN, Prompt, build_prompt
 from ragecho.ask.windows import ScoredWindow
@@ -323,9 +322,7 @@ class AskFlow:
         assert evidence is not None
         reranker = self._judge if evidence.is_reread else None
         with work.step("generate"):
-            quotes = await answer_extractively(
-                contextualize(work.asked.question), work.passages, work.windows, reranker=reranker
-            )
+            quotes = await quotes_of(work, reranker)
         work.writer = AnswerWriter(work.caller, work.passages, self._search, work.emit)
         with work.step("verify"):
             for quote in quotes:

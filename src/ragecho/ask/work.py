@@ -1,7 +1,7 @@
 """One question under way."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +13,15 @@ from ragecho.kernel.caller import Caller
 from ragecho.kernel.passages import EmbeddingSpace, Passage, Usage
 from ragecho.library.query.rewrite import Rewritten
 from ragecho.platform.telemetry import span
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a question that asks for several things, and the evidence for it, which points into `passages`."""
+
+    question: str
+    evidence: Evidence
+    passages: Sequence[Passage]
 
 
 @dataclass(slots=True)
@@ -33,6 +42,7 @@ class Work:
     space: EmbeddingSpace | None = None
     windows: list[ScoredWindow] = field(default_factory=list)
     evidence: Evidence | None = None
+    parts: list[Part] = field(default_factory=list)
     writer: AnswerWriter | None = None
     model: str = EXTRACTIVE
     prompt_version: str = EXTRACTIVE

@@ -204,7 +204,7 @@ class QueryOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     text: str
-    way: str | None = Field(description="How a model came to it: history, decompose, hyde or translate; null as asked.")
+    way: str | None = Field(description="How it came about: history, decompose, hyde or translate; null as asked.")
 
 
 class SearchOut(SearchFacts):

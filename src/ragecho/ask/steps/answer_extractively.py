@@ -50,16 +50,21 @@ class _Candidate:
 
 
 async def answer_extractively(
-    question: str, passages: Sequence[Passage], windows: Sequence[ScoredWindow], *, reranker: Reranker | None
+    question: str,
+    passages: Sequence[Passage],
+    windows: Sequence[ScoredWindow],
+    *,
+    reranker: Reranker | None,
+    most: int = MAX_QUOTES,
 ) -> list[CheckedSentence]:
-    """Return the quotes that answer the question, best passage first, in document order within a passage.
+    """Return at most `most` quotes that answer the question, best passage first, in document order within a passage.
 
     Every quote's support is the span it was taken from. Empty only when there are no windows.
     """
     if not windows:
         return []
     candidates = await _candidates(question, passages, windows[:_WINDOWS], reranker)
-    chosen = _choose(candidates, windows[0], passages, has_reader=reranker is not None)
+    chosen = _choose(candidates, windows[0], passages, has_reader=reranker is not None)[:most]
     spans = [_with_list(span, passages[span.passage].text) for span in chosen]
     return [_quote(span, passages[span.passage].text) for span in _in_order(spans, passages)]
 

@@ -17,7 +17,7 @@ class Way(StrEnum):
 class Query:
     """One text to search for; `way` is how it came about, None for the question itself.
 
-    `embed_as_passage`: it is an answer that was made up (HyDE; Gao et al. 2022), so only its meaning is searched, not
+    `decompose` is also what the question's own words show, without a model (ask/steps/parts.py). `embed_as_passage`: it is an answer that was made up (HyDE; Gao et al. 2022), so only its meaning is searched, not
     its words, and how near a passage comes to it says nothing about evidence.
     """
 
