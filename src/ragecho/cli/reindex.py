@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ragecho_sdk import Echo
     from ragecho_sdk.index import Reindex
 
-app = App(help="Embed a workspace's documents anew, with another model or other settings, while searches go on.")
+app = App()
 
 FAILED = 1
 
@@ -39,7 +39,9 @@ def reindex(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> int:
-    """Fill another embedding space in the background, then let queries use it at once.
+    """Embed a workspace's documents anew, with another model.
+
+    Another embedding space is filled in the background, then queries use it at once.
 
     Searches and uploads go on in the old one meanwhile; interrupting this command stops nothing. Exit code 1 when it fails.
     """
