@@ -39,11 +39,11 @@ def reindex(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> int:
-    """Embed a workspace's documents anew, with another model.
+    """Embed a workspace's documents anew, with another model or other settings, while searches go on.
 
     Another embedding space is filled in the background, then queries use it at once.
 
-    Searches and uploads go on in the old one meanwhile; interrupting this command stops nothing. Exit code 1 when it fails.
+    Uploads go on, too; interrupting this command stops nothing. Exit code 1 when it fails.
     """
     if is_status and is_cancelling:
         raise BadUse("--status and --cancel do not go together.")
