@@ -25,7 +25,7 @@ from benchmarks.texts import Texts, load_texts
 from ragecho.engines.models.batching import usable_threads
 from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
-from ragecho.library import analysis, store_chunks, store_documents
+from ragecho.library import analysis, store_chunks, store_uploads
 from ragecho.library.model import IndexedChunk, IndexedVersion, Version
 from ragecho.library.search import PassageSearch, SearchMode, vector_literal
 from ragecho.platform.database import Database
@@ -145,11 +145,10 @@ async def _insert(
     session: Any, caller: Caller, space_id: Any, rows: list[IndexedChunk], *, name: str, readers: tuple[str, ...]
 ) -> None:
     version = Version(VersionId(uuid7()), DocumentId(uuid7()), 1, name, "text/markdown", 1, uuid7().hex * 2)
-    await store_documents.insert_document(
+    await store_uploads.insert_documents(
         session,
         caller,
-        version.document_id,
-        version=version,
+        [version],
         tags=[],
         metadata={},
         access=Access.WORKSPACE,

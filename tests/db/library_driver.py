@@ -9,7 +9,7 @@ from ragecho.ingest.steps.analyse import analyse
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.ids import DocumentId, UserId, VersionId, uuid7
 from ragecho.kernel.passages import ChunkSpan
-from ragecho.library import store_chunks, store_documents
+from ragecho.library import store_chunks, store_uploads
 from ragecho.library.model import IndexedVersion, Version
 from ragecho.library.search import vector_literal
 from ragecho.platform.database import Database, Session
@@ -31,11 +31,10 @@ async def add_document(
     async with database.transaction(worker) as session:
         await store_chunks.lock_index(session, worker)
         version = Version(VersionId(uuid7()), document_id, 1, filename, "text/plain", 1, sha256(b"1").hexdigest())
-        await store_documents.insert_document(
+        await store_uploads.insert_documents(
             session,
             worker,
-            document_id,
-            version=version,
+            [version],
             tags=tags,
             metadata={},
             access=access,

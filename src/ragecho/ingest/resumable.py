@@ -157,7 +157,7 @@ class ResumableUploads:
     async def _add(self, caller: Caller, upload_id: UUID, first: int, piece: bytes) -> None:
         blob = await self._blobs.put(caller.workspace_id, _one(piece), max_bytes=PART_BYTES)
         async with self._database.transaction(caller) as session:
-            await library.lock_content(session, caller, blob.sha256)
+            await library.lock_contents(session, caller, [blob.sha256])
             if not await self._blobs.exists(caller.workspace_id, blob.sha256):
                 await self._blobs.put(caller.workspace_id, _one(piece), max_bytes=PART_BYTES)
             part = Part(first, len(piece), blob.sha256)

@@ -90,21 +90,27 @@ class Uploads:
         async with self._database.transaction(caller) as session:
             if (known := await repetition.known_answer(session)) is not None:
                 return upload_of(known)
-            known_documents = await self._hold_contents(session, caller, named, blobs)
-            fresh = {blob.sha256: blob.size_bytes for blob in blobs if known_documents[blob.sha256] is None}
-            await self._room.take(session, caller, documents=len(fresh), size_bytes=sum(fresh.values()))
-            granted = await _granted(caller, session, labels)
-            accepted: list[Accepted] = []
+            held = await self._hold_contents(session, caller, named, blobs)
+            arriving: dict[str, Version] = {}
             for (name, file), blob in zip(named, blobs, strict=True):
-                same = known_documents[blob.sha256]
-                if same is not None:
-                    accepted.append(Accepted(same[0], name, same[1], None, same[0]))
-                    continue
-                version = _version(DocumentId(uuid7()), 1, name, file.content_type, blob)
-                await self._insert(session, caller, version, replace(labels, tags=tags, metadata=metadata), granted)
-                job_id = await _enqueue(session, caller, version, handling, batch_id=batch_id, sealed=sealed)
-                accepted.append(Accepted(version.document_id, name, "queued", job_id, None))
-                known_documents[blob.sha256] = (version.document_id, "queued")
+                if blob.sha256 not in held and blob.sha256 not in arriving:
+                    arriving[blob.sha256] = _version(DocumentId(uuid7()), 1, name, file.content_type, blob)
+            versions = list(arriving.values())
+            size_bytes = sum(version.size_bytes for version in versions)
+            await self._room.take(session, caller, documents=len(versions), size_bytes=size_bytes)
+            granted = await _granted(caller, session, labels)
+            await self._insert(session, caller, versions, replace(labels, tags=tags, metadata=metadata), granted)
+            job_ids = await _enqueue_all(session, caller, versions, handling, batch_id=batch_id, sealed=sealed)
+            queued = dict(zip(arriving, job_ids, strict=True))
+            accepted: list[Accepted] = []
+            for (name, _), blob in zip(named, blobs, strict=True):
+                if blob.sha256 in queued:
+                    document_id = arriving[blob.sha256].document_id
+                    accepted.append(Accepted(document_id, name, "queued", queued.pop(blob.sha256), None))
+                    held[blob.sha256] = (document_id, "queued")
+                else:
+                    same, status = held[blob.sha256]
+                    accepted.append(Accepted(same, name, status, None, same))
             answer = AcceptedUpload(batch_id, tuple(accepted))
             await repetition.keep(session, asdict(answer))
         return answer
@@ -142,7 +148,8 @@ class Uploads:
         async with self._database.transaction(caller) as session:
             if (known := await repetition.known_answer(session)) is not None:
                 return _accepted_of(known)
-            await self._hold_content(session, caller, blob.sha256, name, file)
+            await library.lock_contents(session, caller, [blob.sha256])
+            await self._see_to(caller, blob.sha256, name, file)
             document = await get_document(caller, session, document_id, for_update=True)
             if document.sha256 == blob.sha256 and document.status == "ready":
                 return Accepted(document_id, name, document.status, None, document_id)
@@ -249,39 +256,35 @@ class Uploads:
 
     async def _hold_contents(
         self, session: Session, caller: Caller, named: Sequence[tuple[str, Incoming]], blobs: Sequence[StoredBlob]
-    ) -> dict[str, tuple[DocumentId, str] | None]:
-        """Lock the bytes of all files, in one order for everybody, and return the documents that hold them already."""
+    ) -> dict[str, tuple[DocumentId, str]]:
+        """Lock the bytes of all files and return the documents that hold some of them already (id, status)."""
         by_digest = {blob.sha256: one for one, blob in zip(named, blobs, strict=True)}
-        found: dict[str, tuple[DocumentId, str] | None] = {}
-        for sha256, (name, file) in sorted(by_digest.items()):
-            await self._hold_content(session, caller, sha256, name, file)
-            same = await library.find_same_content(session, caller, sha256)
-            found[sha256] = (same.id, same.status) if same is not None else None
-        return found
+        await library.lock_contents(session, caller, list(by_digest))
+        for sha256, (name, file) in by_digest.items():
+            await self._see_to(caller, sha256, name, file)
+        return await library.find_same_contents(session, caller, list(by_digest))
 
     async def _insert(
-        self, session: Session, caller: Caller, version: Version, labels: Labels, granted: set[str]
+        self, session: Session, caller: Caller, versions: Sequence[Version], labels: Labels, granted: set[str]
     ) -> None:
-        await library.insert_document(
+        await library.insert_documents(
             session,
             caller,
-            version.document_id,
-            version=version,
+            versions,
             tags=labels.tags,
             metadata=labels.metadata,
             access=labels.access,
             owner_id=caller.user_id,
             readers=readers_of(labels.access, owner_id=caller.user_id, granted=granted),
         )
-        if granted:
+        for version in versions if granted else ():
             await library.replace_grants(session, caller, version.document_id, granted)
 
-    async def _hold_content(self, session: Session, caller: Caller, sha256: str, name: str, file: Incoming) -> None:
-        """Lock the bytes for this transaction and see that they are there: a deletion may have removed them since `_put`.
+    async def _see_to(self, caller: Caller, sha256: str, name: str, file: Incoming) -> None:
+        """See that locked bytes are there: a deletion may have removed them since `_put`.
 
-        Two uploads of the same bytes at once: the second one waits here and finds the first.
+        Two uploads of the same bytes at once: the second one waits for the lock, and finds the first.
         """
-        await library.lock_content(session, caller, sha256)
         if not await self._blobs.exists(caller.workspace_id, sha256):
             await self._put(caller, name, file)
 
@@ -360,16 +363,27 @@ async def _enqueue(
     handling: Handling,
     *,
     kind: str = INGEST_JOB,
-    batch_id: UUID | None = None,
     sealed: str | None = None,
 ) -> JobId:
-    return await jobs.enqueue(
+    (job_id,) = await _enqueue_all(session, caller, [version], handling, kind=kind, sealed=sealed)
+    return job_id
+
+
+async def _enqueue_all(
+    session: Session,
+    caller: Caller,
+    versions: Sequence[Version],
+    handling: Handling,
+    *,
+    kind: str = INGEST_JOB,
+    batch_id: UUID | None = None,
+    sealed: str | None = None,
+) -> list[JobId]:
+    return await jobs.enqueue_all(
         session,
         caller,
+        [jobs.Work(version.document_id, version.id, version.size_bytes) for version in versions],
         kind=kind,
-        document_id=version.document_id,
-        version_id=version.id,
-        size=version.size_bytes,
         priority=handling.priority,
         batch_id=batch_id,
         sealed=sealed,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ragecho.kernel.caller import Caller
-from ragecho.library import store_documents
+from ragecho.library import store_documents, store_uploads
 from ragecho.platform.database import Database
 from ragecho.ports.blobs import BlobStore
 
@@ -16,7 +16,7 @@ async def remove_unreferenced(database: Database, blobs: BlobStore, caller: Call
     removed = 0
     for digest in sorted(set(digests)):
         async with database.transaction(caller) as session:
-            await store_documents.lock_content(session, caller, digest)
+            await store_uploads.lock_contents(session, caller, [digest])
             if digest in await store_documents.unreferenced_contents(session, caller, [digest]):
                 await blobs.delete(caller.workspace_id, digest)
                 removed += 1

@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Access, Caller
-from ragecho.kernel.ids import DocumentId, UserId, VersionId
+from ragecho.kernel.ids import DocumentId, VersionId
 from ragecho.library.model import Document, DocumentFilter, StoredChunk, Version
 
 DOCUMENT_COLUMNS = (
@@ -16,66 +16,6 @@ DOCUMENT_COLUMNS = (
     " language, authors, written_at"
 )
 VERSION_COLUMNS = "id, document_id, number, filename, content_type, size_bytes, sha256"
-
-
-async def lock_content(session: AsyncConnection, caller: Caller, sha256: str) -> None:
-    """Let uploads of the same bytes to one workspace follow one another until the transaction ends."""
-    await session.execute(
-        text("select pg_advisory_xact_lock(hashtextextended(:key, 2))"), {"key": f"{caller.workspace_id}/{sha256}"}
-    )
-
-
-async def find_same_content(session: AsyncConnection, caller: Caller, sha256: str) -> Document | None:
-    """Return a readable document, not failed, that already holds these bytes."""
-    found = await session.execute(
-        text(
-            f"select {DOCUMENT_COLUMNS} from documents where workspace_id = :workspace_id and sha256 = :sha256"
-            " and status <> 'failed' order by created_at, id limit 1"
-        ),
-        {"workspace_id": caller.workspace_id, "sha256": sha256},
-    )
-    row = found.mappings().first()
-    return _document(row) if row else None
-
-
-async def insert_document(
-    session: AsyncConnection,
-    caller: Caller,
-    document_id: DocumentId,
-    *,
-    version: Version,
-    tags: Sequence[str],
-    metadata: dict[str, Any],
-    access: Access,
-    owner_id: UserId | None,
-    readers: Sequence[str],
-) -> None:
-    """Create a queued document and its first version."""
-    await session.execute(
-        text(
-            "with document as ("
-            "   insert into documents (workspace_id, id, filename, content_type, size_bytes, sha256, tags, metadata, access,"
-            "   owner_id, readers) values (:workspace_id, :id, :filename, :content_type, :size_bytes, :sha256, :tags,"
-            "   cast(:metadata as jsonb), :access, :owner_id, :readers))"
-            " insert into document_versions (workspace_id, id, document_id, number, filename, content_type, size_bytes, sha256)"
-            " values (:workspace_id, :version_id, :id, :number, :filename, :content_type, :size_bytes, :sha256)"
-        ),
-        {
-            "workspace_id": caller.workspace_id,
-            "id": document_id,
-            "version_id": version.id,
-            "number": version.number,
-            "filename": version.filename,
-            "content_type": version.content_type,
-            "size_bytes": version.size_bytes,
-            "sha256": version.sha256,
-            "tags": list(tags),
-            "metadata": _json(metadata),
-            "access": str(access),
-            "owner_id": owner_id,
-            "readers": list(readers),
-        },
-    )
 
 
 async def insert_version(session: AsyncConnection, caller: Caller, version: Version) -> None:

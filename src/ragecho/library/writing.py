@@ -9,16 +9,13 @@ from ragecho.library.store_chunks import (
 )
 from ragecho.library.store_documents import (
     begin_versions,
-    find_same_content,
     forget_parsed,
     get_document,
     get_version,
-    insert_document,
     insert_version,
     latest_version,
     list_documents,
     load_parsed,
-    lock_content,
     lock_documents,
     next_version_number,
     replace_grants,
@@ -30,6 +27,7 @@ from ragecho.library.store_embeddings import load_embeddings, purge_embeddings, 
 from ragecho.library.store_fetched import drop_version, fill_version, merge_metadata
 from ragecho.library.store_reindexes import note_filled
 from ragecho.library.store_spaces import workspace_spaces
+from ragecho.library.store_uploads import find_same_contents, insert_documents, lock_contents
 from ragecho.library.store_versions import ListedVersion, list_versions
 
 __all__ = [
@@ -38,12 +36,12 @@ __all__ = [
     "delete_chunks",
     "drop_version",
     "fill_version",
-    "find_same_content",
+    "find_same_contents",
     "finish_versions",
     "forget_parsed",
     "get_document",
     "get_version",
-    "insert_document",
+    "insert_documents",
     "insert_version",
     "insert_versions",
     "latest_version",
@@ -51,7 +49,7 @@ __all__ = [
     "list_versions",
     "load_embeddings",
     "load_parsed",
-    "lock_content",
+    "lock_contents",
     "lock_documents",
     "lock_index",
     "merge_metadata",

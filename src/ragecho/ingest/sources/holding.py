@@ -140,7 +140,7 @@ class Holding:
         dropped = {blob.sha256}
         async with self._database.transaction(caller) as session:
             # Two items with the same bytes at once: the second one waits here and finds the first.
-            await library.lock_content(session, caller, blob.sha256)
+            await library.lock_contents(session, caller, [blob.sha256])
             if page.key != item.key:
                 target = await self._follow_alias(session, visit, item, page.key, dropped)
                 if target is None:

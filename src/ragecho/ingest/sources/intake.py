@@ -25,11 +25,10 @@ class Intake:
         if self._room is not None:
             await self._room.take(session, caller, documents=1, size_bytes=version.size_bytes)
         granted = await _granted(session, caller, labels)
-        await library.insert_document(
+        await library.insert_documents(
             session,
             caller,
-            version.document_id,
-            version=version,
+            [version],
             tags=checked_tags(labels.tags),
             metadata=checked_metadata(labels.metadata),
             access=labels.access,

@@ -1,6 +1,7 @@
 """SQL of jobs. Enqueuing happens in the transaction that makes the work necessary: both commit, or neither."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +20,10 @@ COLUMNS = (
 )
 TASK = "ragecho.run_job"
 
-_DEFERRED = """(procrastinate_defer_jobs_v1(array[row({queue}, :task, -{turn}, null, null,
-      cast(:args as jsonb), now() + make_interval(secs => :delay_seconds))::procrastinate_job_to_defer_v1]))[1]"""
-DEFER = text(
-    f"update jobs set queue_job_id = {_DEFERRED.format(queue='queue', turn='turn')}"
-    " where workspace_id = :workspace_id and id = :id"
-)
+_DEFERRED = """(procrastinate_defer_jobs_v1(array[row({queue}, :task, -{turn}, null, null, cast({args} as jsonb),
+      {at})::procrastinate_job_to_defer_v1]))[1]"""
+_LATER = _DEFERRED.format(queue="queue", turn="turn", args=":args", at="now() + make_interval(secs => :delay_seconds)")
+DEFER = text(f"update jobs set queue_job_id = {_LATER} where workspace_id = :workspace_id and id = :id")
 # Start-time fair queueing: a job's turn comes one after the last of its workspace's open jobs, and not before the queue's own
 # time, which is the turn it serves now. A workspace with 10 000 documents waiting does not delay one that brings three. What is
 # put off, as after a failure, keeps its old turn and does not hold the queue's time back.
@@ -34,13 +33,19 @@ TAKE_TURN = """
                 order by turn desc limit 1), 0),
       coalesce((select -q.priority from procrastinate_jobs q where q.status = 'todo' and q.queue_name = :queue
                 and q.scheduled_at <= now() order by q.priority desc, q.id limit 1), 0))"""
+_NOW = _DEFERRED.format(queue="cast(:queue as text)", turn="w.turn", args="w.args", at="now()")
 ENQUEUE = text(f"""
-    with taken as materialized (select {TAKE_TURN} as turn)
+    with taken as materialized (select {TAKE_TURN} as turn),
+    wanted as (
+      select n.*, taken.turn + n.place - 1 as turn
+      from unnest(cast(:ids as uuid[]), cast(:document_ids as uuid[]), cast(:version_ids as uuid[]), cast(:sizes as bigint[]),
+                  cast(:args as text[])) with ordinality as n (id, document_id, version_id, size, args, place), taken
+    )
     insert into jobs (workspace_id, id, organization_id, kind, queue, document_id, version_id, trace, size, priority, batch_id,
                       sealed, turn, queue_job_id)
-    select :workspace_id, :id, :organization_id, :kind, :queue, :document_id, :version_id, cast(:trace as jsonb), :size,
-           :priority, :batch_id, :sealed, taken.turn, {_DEFERRED.format(queue="cast(:queue as text)", turn="taken.turn")}
-    from taken""")
+    select :workspace_id, w.id, :organization_id, :kind, :queue, w.document_id, w.version_id, cast(:trace as jsonb), w.size,
+           :priority, cast(:batch_id as uuid), :sealed, w.turn, {_NOW}
+    from wanted w order by w.place""")
 # Done several at a time: first attempts on little input, and so much of it together that the batch takes seconds, because its
 # worker's place is nobody else's meanwhile. Others wait for nobody and delay nobody.
 SMALL_BYTES = 256 * 1024
@@ -97,6 +102,15 @@ CLAIM = text(f"""
     returning {COLUMNS}""")
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a job is about; `size` is in bytes of input."""
+
+    document_id: DocumentId | None = None
+    version_id: VersionId | None = None
+    size: int = 0
+
+
 def _arguments(caller: Caller, job_id: JobId) -> str:
     args = {"job_id": job_id, "organization_id": caller.organization_id, "workspace_id": caller.workspace_id}
     return orjson.dumps(args).decode()
@@ -116,28 +130,47 @@ async def enqueue(
     sealed: str | None = None,
 ) -> JobId:
     """Create a job and hand it to the queue; workers see it when the transaction commits. `size` is in bytes of input."""
-    job_id = JobId(uuid7())
-    await session.execute(
-        ENQUEUE,
-        {
-            "workspace_id": caller.workspace_id,
-            "id": job_id,
-            "organization_id": caller.organization_id,
-            "kind": kind,
-            "queue": queue,
-            "document_id": document_id,
-            "version_id": version_id,
-            "trace": orjson.dumps(inject()).decode(),
-            "size": size,
-            "priority": priority.rank,
-            "batch_id": batch_id,
-            "sealed": sealed,
-            "task": TASK,
-            "args": _arguments(caller, job_id),
-            "delay_seconds": 0,
-        },
+    work = Work(document_id, version_id, size)
+    (job_id,) = await enqueue_all(
+        session, caller, [work], kind=kind, queue=queue, priority=priority, batch_id=batch_id, sealed=sealed
     )
     return job_id
+
+
+async def enqueue_all(
+    session: AsyncConnection,
+    caller: Caller,
+    works: Sequence[Work],
+    *,
+    kind: str,
+    queue: str = INGEST_QUEUE,
+    priority: Priority = Priority.NORMAL,
+    batch_id: UUID | None = None,
+    sealed: str | None = None,
+) -> list[JobId]:
+    """Create a job for each of `works`, their turns one after the other; as `enqueue`."""
+    job_ids = [JobId(uuid7()) for _ in works]
+    if works:
+        await session.execute(
+            ENQUEUE,
+            {
+                "workspace_id": caller.workspace_id,
+                "ids": job_ids,
+                "organization_id": caller.organization_id,
+                "kind": kind,
+                "queue": queue,
+                "document_ids": [work.document_id for work in works],
+                "version_ids": [work.version_id for work in works],
+                "trace": orjson.dumps(inject()).decode(),
+                "sizes": [work.size for work in works],
+                "priority": priority.rank,
+                "batch_id": batch_id,
+                "sealed": sealed,
+                "task": TASK,
+                "args": [_arguments(caller, job_id) for job_id in job_ids],
+            },
+        )
+    return job_ids
 
 
 async def deliver(session: AsyncConnection, caller: Caller, job_id: JobId, *, delay_seconds: float = 0.0) -> None:
