@@ -5,6 +5,8 @@ they are anchored in. Turned down for this: xberg (shows text that was moved awa
 and where notes belong, no merged cells) and python-docx (loses text boxes).
 """
 
+# Over 400 lines: one walk over one tree, whose state (fields, lists, notes, pages) all of it shares.
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET

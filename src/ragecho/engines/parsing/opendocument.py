@@ -3,6 +3,8 @@
 Turned down for this: xberg (one slide per file, shifted columns where cells are merged, no page of a large sheet at all).
 """
 
+# Over 400 lines: one walk over one tree, whose styles and lists all of it shares.
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
