@@ -95,6 +95,24 @@ def test_missing_and_unknown_models_are_errors_that_name_the_way_to_get_them(mon
 
 
 @pytest.mark.parametrize(
+    ("ways", "generator", "said"),
+    [
+        ("history", "extractive", "RAGECHO_GENERATOR"),
+        ("translate", "openai:gpt-5-mini", "RAGECHO_QUERY_REWRITER_LANGUAGES"),
+        ("guess", "openai:gpt-5-mini", ""),
+    ],
+)
+def test_a_rewriter_that_cannot_work_is_an_error_that_names_what_is_missing(ways, generator, said, monkeypatch, capsys):
+    monkeypatch.setenv("RAGECHO_OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("RAGECHO_GENERATOR", generator)
+    monkeypatch.setenv("RAGECHO_QUERY_REWRITER", ways)
+    checks, out = check(capsys)
+    assert about(checks, "RAGECHO_QUERY_REWRITER")[0][0] == "error"
+    assert said in about(checks, "RAGECHO_QUERY_REWRITER")[0][1]
+    assert SECRET not in out
+
+
+@pytest.mark.parametrize(
     ("password", "rule"),
     [
         ("tiny1", "is too short"),

@@ -162,8 +162,14 @@ def _models(settings: Settings) -> Iterator[Finding]:
     from ragecho.engines.models.catalogue import Role
     from ragecho.engines.models.local import known_model
     from ragecho.engines.models.store import missing_files
-    from ragecho.wiring import build_embedder, build_reranker
+    from ragecho.wiring import build_embedder, build_reranker, build_rewriter
 
+    try:
+        build_rewriter(settings)
+    except EchoError as error:
+        yield Finding(Outcome.ERROR, "models", error.message, f"{PREFIX}QUERY_REWRITER")
+    except ValueError:
+        return  # the section's own check has said what is wrong with it
     for name, role in ((settings.embedder, Role.EMBEDDER), (settings.reranker, Role.RERANKER)):
         variable = f"{PREFIX}{role.upper()}"
         try:
