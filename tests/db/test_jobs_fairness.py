@@ -116,6 +116,19 @@ async def test_what_was_put_off_does_not_give_newcomers_the_turns_of_long_ago(
     assert turn >= 30
 
 
+async def test_taking_a_turn_looks_at_few_rows_however_many_wait(database: Database, tenant: Tenant) -> None:
+    worker = tenant.worker()
+    await backlog(database, worker, 2_000)
+    async with database.transaction(worker) as session:
+        found = await session.execute(
+            text(f"explain (costs off) select {store.TAKE_TURN}"), {"workspace_id": worker.workspace_id, "queue": QUEUE}
+        )
+        plan = "\n".join(found.scalars())
+    assert "jobs_last_turn" in plan
+    assert "ragecho_jobs_first" in plan
+    assert "Sort" not in plan
+
+
 async def test_a_batch_holds_no_more_bytes_than_take_seconds(database: Database, tenant: Tenant) -> None:
     worker = tenant.worker()
     sizes = store.BATCH_BYTES // 4
