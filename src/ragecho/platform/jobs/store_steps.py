@@ -1,4 +1,4 @@
-"""SQL of steps that are limited over all workers; see `0015_steps.sql`."""
+"""SQL of steps that are limited over all workers; see `0013_steps.sql`."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection

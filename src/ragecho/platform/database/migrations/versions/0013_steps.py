@@ -1,19 +1,19 @@
-"""The first delivery of a queue is found at once, however much waits in it.
+"""Steps are limited over all workers; no tenant and no step holds all places of a queue.
 
-Revision ID: 0017
+Revision ID: 0013
 """
 
 from ragecho.platform.database.migrations import sql_file
 
-revision = "0017"
-down_revision = "0016"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create everything."""
-    sql_file.run("0017_queue_order")
+    sql_file.run("0013_steps")
 
 
 def downgrade() -> None:

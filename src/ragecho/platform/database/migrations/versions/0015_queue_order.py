@@ -1,19 +1,19 @@
-"""Exact forms: chunks that hold all terms of an identifier or a quoted phrase, for the caller.
+"""The first delivery of a queue is found at once, however much waits in it.
 
-Revision ID: 0016
+Revision ID: 0015
 """
 
 from ragecho.platform.database.migrations import sql_file
 
-revision = "0016"
-down_revision = "0015"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create everything."""
-    sql_file.run("0016_exact_forms")
+    sql_file.run("0015_queue_order")
 
 
 def downgrade() -> None:

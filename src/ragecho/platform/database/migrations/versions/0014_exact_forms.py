@@ -1,19 +1,19 @@
-"""Steps are limited over all workers; no tenant and no step holds all places of a queue.
+"""Exact forms: chunks that hold all terms of an identifier or a quoted phrase, for the caller.
 
-Revision ID: 0015
+Revision ID: 0014
 """
 
 from ragecho.platform.database.migrations import sql_file
 
-revision = "0015"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create everything."""
-    sql_file.run("0015_steps")
+    sql_file.run("0014_exact_forms")
 
 
 def downgrade() -> None:
