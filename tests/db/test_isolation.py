@@ -139,11 +139,20 @@ async def test_the_application_role_owns_nothing_and_cannot_bypass(database: Dat
         definers = await session.execute(
             text(
                 "select distinct r.rolname, r.rolsuper or r.rolbypassrls from pg_proc p join pg_roles r on r.oid = p.proowner"
-                " where p.prosecdef and p.proname like 'ragecho%' order by 1"
+                " where p.prosecdef and p.proname like 'ragecho%' and p.proname <> 'ragecho_make_graph' order by 1"
             )
         )
         expected = [("ragecho_lexical", False), ("ragecho_login", False), ("ragecho_relabel", False)]
         assert [tuple(row) for row in definers] == expected
+        # Only a table's owner may make an index on it: this one takes a number, and says whether it made one.
+        maker = await session.execute(
+            text(
+                "select pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid), p.proconfig,"
+                " p.proowner = (select relowner from pg_class where relname = 'chunk_vectors')"
+                " from pg_proc p where p.proname = 'ragecho_make_graph'"
+            )
+        )
+        assert tuple(maker.one()) == ("dimensions integer", "boolean", ["search_path=pg_catalog, public"], True)
 
 
 def test_every_tenant_table_forces_row_level_security(owner_url: str) -> None:
