@@ -104,10 +104,11 @@ def fill(
             for one, document, version, label in zip(ids, documents, versions, labels, strict=True):
                 copy.write_row((workspace, one, document, version, space, label, 0, 0, 9, 5, b"0", "a passage"))
         with cursor.copy(
-            "copy chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding) from stdin"
+            "copy chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding, in_graph) from stdin"
         ) as copy:
             for one, document, label, vector in zip(ids, documents, labels, vectors, strict=True):
-                copy.write_row((workspace, one, document, space, label, f"[{','.join(f'{x:.4g}' for x in vector)}]"))
+                literal = f"[{','.join(f'{x:.4g}' for x in vector)}]"
+                copy.write_row((workspace, one, document, space, label, literal, True))
         columns = "workspace_id, chunk_id, document_id, space_id, readers, length, terms, frequencies, weights"
         with cursor.copy(f"copy chunk_terms ({columns}) from stdin") as copy:
             for one, document, label, words in zip(ids, documents, labels, terms, strict=True):
@@ -120,8 +121,8 @@ def fill(
             (workspace,),
         )
         cursor.execute(
-            "insert into index_statistics (workspace_id, space_id, chunks, terms, weights_length, version)"
-            " select workspace_id, space_id, count(*), sum(length), 1, 1 from chunk_terms where workspace_id = %s group by 1, 2",
+            "insert into index_statistics (workspace_id, space_id, chunks, terms, weights_length, version, graph)"
+            " select workspace_id, space_id, count(*), sum(length), 1, 1, 'whole' from chunk_terms where workspace_id = %s group by 1, 2",
             (workspace,),
         )
     with psycopg.connect(psycopg_url(owner_url), autocommit=True) as connection:

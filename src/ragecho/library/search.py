@@ -399,4 +399,5 @@ def _state(caller: Caller, rows: Sequence[Mapping[str, Any]]) -> IndexState:
         row["version"],
         chunks if caller.sees_all else min(chunks, row["readable"]),
         chunks if caller.sees_all else min(chunks, row["surely_readable"]),
+        row["is_graphed"],
     )

@@ -45,6 +45,7 @@ class IndexState:
     """What decides how a workspace is searched. `version` grows with every change that a search could show.
 
     `readable` are the chunks that the caller may read at most, by the labels' counts; `surely_readable` at least.
+    `is_graphed`: all vectors are in the graph; those of a small workspace are not.
     """
 
     space_id: UUID
@@ -54,6 +55,7 @@ class IndexState:
     version: int = 0
     readable: int = 0
     surely_readable: int = 0
+    is_graphed: bool = True
 
     def is_unsure(self, tuning: SearchTuning) -> bool:
         """Return whether the labels' counts leave open if the caller may read few chunks of a large workspace."""
@@ -90,7 +92,7 @@ def route_of(state: IndexState, tuning: SearchTuning, *, matching: int | None = 
     is_most = among is Among.READERS and 2 * found > state.chunks
     is_long = not is_few and (state.chunks >= tuning.long_list_from_chunks or 2 * found < state.chunks)
     return Route(
-        not is_few,
+        state.is_graphed and not is_few,
         among if is_few else Among.ALL,
         Among.ALL if is_most else among,
         cap,

@@ -177,7 +177,7 @@ def _vector_side(route: Route, dimensions: int, filters: frozenset[str]) -> str:
     if not route.is_graph:
         return _VECTOR.format(distance=_EXACT, dimension_test="", filters=among)
     # The graph is a partial index: the planner uses it only for a query that implies its condition.
-    dimension_test = f"and vector_dims(v.embedding) = {dimensions}"
+    dimension_test = f"and v.in_graph and vector_dims(v.embedding) = {dimensions}"
     return _VECTOR_GRAPH.format(
         distance=_GRAPH.format(dimensions=dimensions), dimension_test=dimension_test, filters=among
     )
@@ -194,7 +194,7 @@ def _documents(among: Among) -> str:
 # What the caller may read at most: a chunk counts once for each label of the caller's that it carries.
 INDEX_STATE = text("""
     select w.space_id, w.status, s.dimensions, s.model, coalesce(i.chunks, 0) as chunks, coalesce(i.version, 0) as version,
-           coalesce(i.stemmings, '{english}') as stemmings, r.readable, r.surely_readable
+           coalesce(i.graph, 'none') = 'whole' as is_graphed, coalesce(i.stemmings, '{english}') as stemmings, r.readable, r.surely_readable
     from workspaces w join embedding_spaces s on s.id = w.space_id
     left join index_statistics i on i.workspace_id = w.id and i.space_id = w.space_id
     cross join lateral (

@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 
 # Stored weights were made with an average length; they are made again when the real one has moved this far from it.
 LENGTH_DRIFT = 0.1
+# Vectors enter the graph from this size of a workspace on, and with each the ones that came before it, so many at a time that all
+# are there well before the size from which the graph is searched (`SearchTuning.exact_below_chunks`).
+GRAPH_FROM_CHUNKS = 12_000
+MOVED_PER_CHUNK = 2
+NO_GRAPH, GROWING = "none", "growing"
 
 # One statement per table, whatever the number of rows. Arrays of arrays travel as PostgreSQL's text form of the inner ones.
 INSERT_CHUNKS = text("""
@@ -33,8 +38,8 @@ INSERT_CHUNKS = text("""
                 cast(:sha256 as bytea[]), cast(:text as text[]))
       as r (id, document_id, version_id, readers, ordinal, first, past, page, page_breaks, heading_path, tokens, sha256, text)""")
 INSERT_VECTORS = text("""
-    insert into chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding)
-    select :workspace_id, r.id, r.document_id, :space_id, cast(r.readers as text[]), cast(r.embedding as halfvec)
+    insert into chunk_vectors (workspace_id, chunk_id, document_id, space_id, readers, embedding, in_graph)
+    select :workspace_id, r.id, r.document_id, :space_id, cast(r.readers as text[]), cast(r.embedding as halfvec), :in_graph
     from unnest(cast(:id as uuid[]), cast(:document_id as uuid[]), cast(:readers as text[]), cast(:embedding as text[]))
       as r (id, document_id, readers, embedding)""")
 INSERT_TERMS = text("""
@@ -111,10 +116,11 @@ async def insert_versions(
         return
     total_length = sum(chunk.length for chunk in chunks)
     stemmings = sorted({algorithm_of(version.language) for version in versions})
-    average = await _grow_statistics(
+    average, graph = await _grow_statistics(
         session, caller, space_id, added=len(chunks), length=total_length, stemmings=stemmings
     )
     shared = {"workspace_id": caller.workspace_id, "space_id": space_id, "average_length": average}
+    shared["in_graph"] = graph != NO_GRAPH
     rows = [_row(version, chunk) for version in versions for chunk in version.chunks]
     for first in range(0, len(rows), ROWS_PER_STATEMENT):
         piece = rows[first : first + ROWS_PER_STATEMENT]
@@ -132,6 +138,8 @@ async def insert_versions(
         },
     )
     await _renew_weights_on_drift(session, caller, space_id)
+    if graph == GROWING:
+        await _grow_graph(session, caller, space_id, most=MOVED_PER_CHUNK * len(chunks))
 
 
 def _row(version: IndexedVersion, chunk: IndexedChunk) -> dict[str, Any]:
@@ -269,17 +277,19 @@ async def store_parsed(
 
 async def _grow_statistics(
     session: AsyncConnection, caller: Caller, space_id: UUID, *, added: int, length: int, stemmings: Sequence[str]
-) -> float:
-    """Add to the index's size; return the average length that stored weights are made with."""
+) -> tuple[float, str]:
+    """Add to the index's size; return the average length that stored weights are made with, and how far the graph is."""
     found = await session.execute(
         text(
-            "insert into index_statistics as s (workspace_id, space_id, chunks, terms, weights_length, version, stemmings)"
-            " values (:workspace_id, :space_id, :added, :length, cast(:length as real) / :added, 1, :stemmings)"
+            "insert into index_statistics as s (workspace_id, space_id, chunks, terms, weights_length, version, stemmings, graph)"
+            " values (:workspace_id, :space_id, :added, :length, cast(:length as real) / :added, 1, :stemmings,"
+            "   case when cast(:added as bigint) >= :graph_from then 'growing' else 'none' end)"
             " on conflict (workspace_id, space_id) do update set chunks = s.chunks + excluded.chunks,"
             " terms = s.terms + excluded.terms, version = s.version + 1,"
             " stemmings = array(select distinct unnest(s.stemmings || excluded.stemmings) order by 1),"
-            " weights_length = case when s.chunks = 0 then excluded.weights_length else s.weights_length end"
-            " returning weights_length"
+            " weights_length = case when s.chunks = 0 then excluded.weights_length else s.weights_length end,"
+            " graph = case when s.graph = 'none' and s.chunks + excluded.chunks >= :graph_from then 'growing' else s.graph end"
+            " returning weights_length, graph"
         ),
         {
             "workspace_id": caller.workspace_id,
@@ -287,9 +297,31 @@ async def _grow_statistics(
             "added": added,
             "length": length,
             "stemmings": list(stemmings),
+            "graph_from": GRAPH_FROM_CHUNKS,
         },
     )
-    return float(found.scalar_one())
+    row = found.one()
+    return float(row.weights_length), row.graph
+
+
+async def _grow_graph(session: AsyncConnection, caller: Caller, space_id: UUID, *, most: int) -> None:
+    """Put up to `most` of the vectors that came before into the graph; it is whole when none is left."""
+    where = {"workspace_id": caller.workspace_id, "space_id": space_id}
+    moved = await session.execute(
+        text(
+            "update chunk_vectors set in_graph = true where workspace_id = :workspace_id and chunk_id in ("
+            "   select chunk_id from chunk_vectors where workspace_id = :workspace_id and space_id = :space_id"
+            "   and not in_graph order by chunk_id limit :most)"
+        ),
+        where | {"most": most},
+    )
+    if moved.rowcount < most:
+        await session.execute(
+            text(
+                "update index_statistics set graph = 'whole' where workspace_id = :workspace_id and space_id = :space_id"
+            ),
+            where,
+        )
 
 
 async def _renew_weights_on_drift(session: AsyncConnection, caller: Caller, space_id: UUID) -> None:
