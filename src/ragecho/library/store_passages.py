@@ -46,7 +46,7 @@ _SECTIONS = text("""
     where c.workspace_id = :workspace_id and c.document_id = :document_id and c.space_id = :space_id
       and (:sees_all or (d.readers && cast(:principals as text[]) and c.readers && cast(:principals as text[])))
     order by c.ordinal limit 20000""")
-# Reads every document's name: for questions that name one, or ask for one as a whole. 10 ms for 20 000 documents.
+# Reads every document's name: for questions that name one, or ask for one as a whole..
 _NAMED = """
     select d.id, d.filename, d.title from documents d
     where d.workspace_id = :workspace_id and d.chunks > 0 and (:sees_all or d.readers && cast(:principals as text[])) {conditions}
