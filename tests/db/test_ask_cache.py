@@ -15,7 +15,7 @@ from ragecho.ask.caching import AnswerCache, key_of
 from ragecho.ask.drafts import Draft
 from ragecho.ask.flow import AskFlow
 from ragecho.ask.model import Answer, Answered, AskRequest, Cited, Event, Token
-from ragecho.ask.settings import AskSettings
+from ragecho.ask.settings import AnswersKept, AskSettings
 from ragecho.audit.store import AnswerRecords
 from ragecho.engines.fakes import FakeEmbedder, FakeGenerator, FakeReranker
 from ragecho.kernel.caller import Access, Caller, group_principal
@@ -54,7 +54,7 @@ def flow_of(
         FakeReranker(),
         generators,
         cache=AnswerCache(memory, ttl_seconds=600) if memory is not None else None,
-        settings=AskSettings(_env_file=None),
+        settings=AskSettings(_env_file=None, answer_cache=AnswersKept.ALL),
     )
 
 
@@ -443,7 +443,7 @@ async def test_it_can_be_switched_off(
         embedder,
         FakeReranker(),
         cache=AnswerCache(memory, ttl_seconds=600),
-        settings=AskSettings(_env_file=None, answer_cache=False),
+        settings=AskSettings(_env_file=None, answer_cache=AnswersKept.NONE),
     )
     assert [(await ask(flow, tenant.member())).is_cached for _ in range(2)] == [False, False]
 
@@ -477,3 +477,23 @@ async def test_whatever_happens_in_between_an_answer_from_the_cache_is_the_one_t
         assert (kept.text, kept.refusal_reason) == (now.text, now.refusal_reason)
         assert [one.quote for one in kept.citations] == [one.quote for one in now.citations]
     assert cached > 3, "the test is worth something only where answers came from the cache"
+
+
+async def test_what_a_language_model_wrote_is_kept_only_where_that_is_wanted(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder, memory: MemoryCache
+) -> None:
+    await add_document(database, tenant, embedder, FACT)
+    asked: list[AnswersKept] = []
+    for kept in AnswersKept:
+        flow = AskFlow(
+            PassageSearch(database, embedder),
+            AnswerRecords(database),
+            embedder,
+            FakeReranker(),
+            (FakeGenerator(f"{FACT} [1]."),),
+            cache=AnswerCache(memory, ttl_seconds=600),
+            settings=AskSettings(_env_file=None, answer_cache=kept),
+        )
+        if [(await ask(flow, tenant.member())).is_cached for _ in range(2)] == [False, True]:
+            asked.append(kept)
+    assert asked == [AnswersKept.ALL]

@@ -31,7 +31,7 @@ from ragecho.ask.model import (
     Token,
 )
 from ragecho.ask.quoting import quotes_of
-from ragecho.ask.settings import AskSettings
+from ragecho.ask.settings import AnswersKept, AskSettings
 from ragecho.ask.steps.cite import check_sentence, split_complete
 from ragecho.ask.steps.guard import guard
 from ragecho.ask.steps.prompt import REFUSAL_TOKEN, Prompt, build_prompt
@@ -81,7 +81,7 @@ class AskFlow:
         self._judge = self._finder.judge
         self._generators = tuple(generators)
         self._rewriter = rewriter
-        self._cache = cache if self._settings.answer_cache else None
+        self._cache = cache if self._settings.answer_cache is not AnswersKept.NONE else None
         self._now = now
 
     @property
@@ -167,19 +167,22 @@ class AskFlow:
         cache, request = self._cache, work.request
         if cache is None:
             return await self._draft(work, generators), False
+        is_keeping = not generators or self._settings.answer_cache is AnswersKept.ALL
         with work.step("cache"):
             index = await self._search.index_version(work.caller)
             key = key_of(work.caller, work.question, request, self._depends_on(generators))
-            kept = None if request.is_fresh else await cache.get(key, index)
+            kept = await cache.get(key, index) if is_keeping and not request.is_fresh else None
             is_hit = kept is not None and await self._still_holds(work.caller, kept)
-            cache.count(is_hit=is_hit)
+            if is_keeping:
+                cache.count(is_hit=is_hit)
         if kept is not None and is_hit:
             await _tell(kept, work.emit)
             return kept, True
 
         async def make() -> Draft:
             draft = await self._draft(work, generators)
-            await cache.put(key, index, draft)
+            if is_keeping:
+                await cache.put(key, index, draft)
             return draft
 
         # A stream shows its own work, which ends with it: nobody else can wait for that.
@@ -365,6 +368,7 @@ class AskFlow:
 
 async def _tell(draft: Draft, emit: Emit) -> None:
     """Tell a stream of an answer that was there before, in the order in which it would have been written."""
+    await emit(Status("cache"))
     if draft.refusal is not None:
         return
     await emit(PassagesFound(draft.passages))

@@ -113,7 +113,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A step begins: understand, retrieve, judge, generate, verify; `restart` means that what was streamed so far is void."""
+    """A step begins: understand, retrieve, judge, generate, verify, or cache; `restart` means that what was streamed so far is void."""
 
     step: str
     facts: Mapping[str, object] = field(default_factory=dict)

@@ -1,7 +1,17 @@
 """Settings of answering."""
 
+from enum import StrEnum
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class AnswersKept(StrEnum):
+    """Which answers are given again. What a language model says may differ each time that it is asked."""
+
+    NONE = "none"
+    QUOTED = "quoted"
+    ALL = "all"
 
 
 class AskSettings(BaseSettings):
@@ -18,10 +28,11 @@ class AskSettings(BaseSettings):
         gt=0,
         description="Longest a generator may take, from question to last word, before the next one is tried.",
     )
-    answer_cache: bool = Field(
-        True,
-        description="Keep answers and give them again while nothing that they depend on has changed; size, time and place are "
-        "those of the cache (REDIS_URL, CACHE_MB, CACHE_SECONDS).",
+    answer_cache: AnswersKept = Field(
+        AnswersKept.QUOTED,
+        description="Which answers are kept and given again while nothing that they depend on has changed: 'quoted' (made without "
+        "a language model, so always the same), 'all', 'none'; size, time and place are those of the cache (REDIS_URL, CACHE_MB, "
+        "CACHE_SECONDS).",
     )
     ask_min_confidence: float | None = Field(
         None,
