@@ -108,7 +108,7 @@ def llamaindex() -> Any:
             return [float(x) for x in embed(query)]
 
         def _get_text_embedding(self, text: str) -> list[float]:
-            return BY_TEXT[text].tolist()
+            return [float(x) for x in BY_TEXT[text]]
 
         async def _aget_query_embedding(self, query: str) -> list[float]:
             return self._get_query_embedding(query)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import random
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Load, Server, memory_of_tree, percentile, post_all, scratch, serving, show, write_report
 from benchmarks.texts import Texts, load_texts
 from ragecho.engines.models.batching import usable_threads
+from ragecho.engines.providers.registry import EmbedderRegistry
 from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
 from ragecho.library import analysis, store_chunks, store_uploads
@@ -197,8 +199,9 @@ def recall_at_10(load: Load, questions: Matrix, filled: Filled) -> float:
 
 async def selective(url: str, filled: Filled, questions: list[str]) -> list[dict[str, Any]]:
     """Return recall against an exact scan, and time without HTTP, for callers who may read a part."""
-    database, embedder = Database(url, pool_size=1, application_name="benchmark"), build_embedder(Settings())
-    search = PassageSearch(database, embedder)
+    settings = Settings()
+    database, embedder = Database(url, pool_size=1, application_name="benchmark"), build_embedder(settings)
+    search = PassageSearch(database, EmbedderRegistry(settings.model_dir))
     vectors = [await embedder.embed_query(question) for question in questions]
     rows = []
     for label in SHARES:
@@ -278,6 +281,7 @@ def measure(sizes: list[int], requests: int, clients: list[int], *, with_rerank:
                     vectors = asyncio.run(embed_questions(questions))
                     row["recall@10"] = round(recall_at_10(load, vectors, filled), 4)
                 rows.append(row)
+                print(row, file=sys.stderr)  # what was measured is not lost when a later part fails
             parts += asyncio.run(selective(address.owner_url, filled, texts.fresh_questions(50, rng)))
             memory = memory_of_tree(server.process.pid)["total"]
             speed = {"filled_chunks_per_second": round(filled.chunks_per_second), "server_memory_mb": memory}

@@ -178,7 +178,7 @@ class Killer:
 
     def _processes(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self._server.process.pid).children(recursive=True)
+            return list(psutil.Process(self._server.process.pid).children(recursive=True))
         except psutil.NoSuchProcess:
             return []
 
@@ -190,7 +190,7 @@ def _is_role(process: psutil.Process, role: str) -> bool:
             return bool(line) and line[0].endswith("postgres") and "-D" in line
         if role == "parser":
             return any(one.cmdline()[-3:] == ["-m", "ragecho", "worker"] for one in process.parents())
-        return line[-3:] == ["-m", "ragecho", role]
+        return list(line[-3:]) == ["-m", "ragecho", role]
     except (psutil.Error, IndexError):
         return False
 

@@ -34,6 +34,9 @@ class RealTokens:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [found.offsets for found in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
+
 
 @pytest.mark.parametrize("name", FILES)
 def test_chunks_of_real_documents_keep_their_promises_with_the_real_tokenizer(name: str) -> None:

@@ -149,6 +149,16 @@ async def test_token_offsets_point_into_the_text_in_order_and_are_not_cut(embedd
     assert embedder.tokens.offsets(["", "one"]) == [[], [(0, 3)]]
 
 
+def test_tokens_are_counted_as_they_are_found(embedder: Embedder) -> None:
+    texts = [
+        "",
+        "one",
+        "Où est l'île? 図書館はどこですか。",
+        "A rather unbelievably long-winded 12,5 % of it.\n\n| a | b |",
+    ]
+    assert embedder.tokens.counts(texts) == [len(found) for found in embedder.tokens.offsets(texts)]
+
+
 async def test_a_cancelled_call_leaves_the_embedder_usable(embedder: Embedder) -> None:
     call = asyncio.ensure_future(embedder.embed_passages(passages(30)))
     await asyncio.sleep(0)

@@ -12,6 +12,9 @@ class _Pieces:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(at, min(at + 6, len(text))) for at in range(0, len(text), 6)] for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
+
 
 class SpellingEmbedder(FakeEmbedder):
     """Knows words of up to six letters."""

@@ -12,7 +12,8 @@ from tests.db.conftest import Tenant
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import JobId
 from ragecho.platform.database import Database
-from ragecho.platform.jobs import store
+from ragecho.platform.jobs import runner, store
+from ragecho.platform.jobs.fetching import FairManager
 from ragecho.platform.jobs.model import OCR_QUEUE, Job
 from ragecho.platform.jobs.runner import HandedOn, JobRunner
 
@@ -163,6 +164,37 @@ async def test_an_organisation_leaves_the_last_place_of_a_worker_to_others(
         await until_done(database, small, job_id)
         assert len(busy) == 2
         ended.set()
+
+
+async def test_a_place_that_gets_free_is_taken_at_once_by_what_was_passed_over(
+    database: Database, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last place left to others, jobs of one organisation must not wait for the next poll, which never comes here."""
+    monkeypatch.setattr(runner, "POLL_SECONDS", 3600.0)
+    worker = tenant.worker()
+    both, passed_over = asyncio.Barrier(2), asyncio.Event()
+    fetch = FairManager.fetch_job
+
+    async def noted(self: FairManager, *arguments: Any, **options: Any) -> Any:
+        found = await fetch(self, *arguments, **options)
+        if found is None:
+            passed_over.set()
+        return found
+
+    monkeypatch.setattr(FairManager, "fetch_job", noted)
+
+    async def handler(caller: Caller, batch: Sequence[Job]) -> dict[JobId, Exception]:
+        # Both places are held until the worker has looked in vain.
+        await both.wait()
+        await passed_over.wait()
+        async with database.transaction(caller) as session:
+            await store.succeed(session, caller, [job.id for job in batch])
+        return {}
+
+    wanted = await enqueue(database, worker, 12, size=store.SMALL_BYTES + 1)
+    async with working(database, handler, concurrency=3):
+        for job_id in wanted:
+            await until_done(database, worker, job_id)
 
 
 async def test_recognition_takes_only_its_share_of_the_places(database: Database, tenant: Tenant) -> None:

@@ -290,15 +290,15 @@ async def test_a_document_that_cannot_be_cut_fails_the_reindexing_after_some_pas
 ) -> None:
     await world.upload(2, Access.WORKSPACE, Priority.NORMAL)
     await world.work(2)
-    cut = type(world.reindex_work._pieces).cut
+    cut = type(world.reindex_work._pieces)._cut
     bad: list[DocumentId] = [next(iter(world.known))]
 
-    async def refusing(self: Any, space: EmbeddingSpace, read: Any) -> Any:
+    def refusing(self: Any, space: EmbeddingSpace, embedder: Embedder, read: Any) -> Any:
         if read.version.document_id in bad and space == OTHER:
             raise ValueError("its words are too long")
-        return await cut(self, space, read)
+        return cut(self, space, embedder, read)
 
-    monkeypatch.setattr(type(world.reindex_work._pieces), "cut", refusing)
+    monkeypatch.setattr(type(world.reindex_work._pieces), "_cut", refusing)
     await world.reindexing.start(world.writer, model="other")
     await world.finish_reindex()
     state = await world.state()

@@ -167,11 +167,7 @@ async def test_archiving_waits_for_writers_and_refuses_those_that_come_later(
     async with database.transaction(tenant.worker()) as writing:
         await writing.execute(text("update documents set title = 'first'"))
         archiving = asyncio.create_task(set_status(database, tenant, "main", ARCHIVED))
-        async with database.anonymous() as watching:
-            waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-            async with asyncio.timeout(30):
-                while not (await watching.execute(text(waiting))).scalar_one():
-                    pass
+        await somebody_waits(database)
         assert not archiving.done()
         # What has begun may go on; it is finished before the archive is.
         await writing.execute(text("update documents set title = 'second'"))
@@ -207,6 +203,36 @@ async def test_open_jobs_are_parked_by_the_archive_and_handed_out_again_after_it
     async with database.transaction(worker) as session:
         assert await deliveries(session, tenant.workspace_id) == 2
         assert await jobs.claim(session, worker, waiting) is not None
+
+
+async def test_a_job_that_its_worker_holds_is_parked_when_the_worker_has_let_go(
+    database: Database, tenant: Tenant, embedder: FakeEmbedder
+) -> None:
+    document = await add_document(database, tenant, embedder, "the heron stands in the river")
+    worker = tenant.worker()
+    async with database.transaction(worker) as session:
+        job_id = await jobs.enqueue(session, worker, kind="ingest_document", document_id=document)
+    async with database.transaction(worker) as session:
+        assert await jobs.claim(session, worker, job_id) is not None
+    async with database.transaction(worker) as holding:
+        # Nothing is written yet, as at the beginning of an attempt.
+        assert await jobs.lock_open(holding, worker, [job_id]) == {job_id}
+        archiving = asyncio.create_task(set_status(database, tenant, "main", ARCHIVED))
+        await somebody_waits(database)
+        assert not archiving.done()
+        await jobs.report(holding, worker, {job_id: ("parsing", 0.1)})
+    assert (await archiving).status == ARCHIVED
+    async with database.transaction(worker) as session:
+        job = await jobs.get(session, worker, job_id)
+        assert job is not None
+        assert (job.status, job.stage, job.attempts) == ("queued", None, 0)
+
+
+async def somebody_waits(database: Database) -> None:
+    async with database.anonymous() as watching, asyncio.timeout(30):
+        waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        while not (await watching.execute(text(waiting))).scalar_one():
+            pass
 
 
 async def deliveries(session: Any, workspace_id: WorkspaceId) -> int:

@@ -28,6 +28,7 @@ def server(provider: ProtocolServer, tmp_path_factory: pytest.TempPathFactory) -
         "RAGECHO_GENERATOR": "openai-compatible:parrot,extractive",
         "RAGECHO_OPENAI_COMPATIBLE_BASE_URL": provider.base_url,
         "RAGECHO_RERANKER": "llm",
+        "RAGECHO_ANSWER_CACHE": "all",
         "RAGECHO_QUERY_REWRITER": "history,decompose,hyde",
         "RAGECHO_QUERY_REWRITER_SECONDS": "2",
         "RAGECHO_GENERATOR_FAILURES_TO_OPEN": "1000",

@@ -90,6 +90,9 @@ class Words:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(0, 1)] * len(text.split()) for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
+
 
 SPACE = EmbeddingSpace(uuid7(), "none", "0", 2, "test")
 

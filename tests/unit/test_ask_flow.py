@@ -81,6 +81,9 @@ class _Words:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[(i, i + 1) for i in range(len(text.split()))] for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
+
 
 SPACE = EmbeddingSpace(uuid7(), "none", "0", 2, "test")
 

@@ -19,12 +19,18 @@ class WordTokens:
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[match.span() for match in re.finditer(r"\w+|[^\w\s]", text)] for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
+
 
 class GreedyTokens:
     """Tokens of up to four characters from the start of a word: a part of a text may count more than its share."""
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         return [[match.span() for match in re.finditer(r"[^\W\d]{1,4}|\d|[^\w\s]|_", text)] for text in texts]
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in self.offsets(texts)]
 
 
 def document_of(parts: Sequence[tuple[BlockKind, str]]) -> ParsedDocument:

@@ -335,7 +335,7 @@ class AskFlow:
 
     def _count_tokens(self, work: Work, text: str) -> int:
         assert work.space is not None
-        return len(self._embedders.of(work.space).tokens.offsets([text])[0])
+        return self._embedders.of(work.space).tokens.counts([text])[0]
 
     def _depends_on(self, generators: Sequence[Generator]) -> dict[str, Any]:
         """Return what an answer depends on besides who asks what of which index."""

@@ -26,6 +26,10 @@ class FakeTokenCounter:
         """Return each text's tokens as (start, end) in code points."""
         return [[match.span() for match in _TOKEN.finditer(text)] for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of each text's tokens."""
+        return [len(found) for found in self.offsets(texts)]
+
 
 class FakeEmbedder:
     """Counts hashed words; texts that share words are near each other. Also the embedder of every space."""

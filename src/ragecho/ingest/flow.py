@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ragecho.ingest.limits import with_setting
 from ragecho.ingest.model import PASSWORD_PURPOSE
-from ragecho.ingest.pieces import CutVersion, PieceMaker, Pieces, stage
+from ragecho.ingest.pieces import CutVersion, PieceMaker, Pieces, Unread, stage
 from ragecho.ingest.progress import Progress
 from ragecho.ingest.settings import IngestSettings
 from ragecho.kernel.caller import Caller
@@ -27,7 +27,7 @@ from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import OCR_QUEUE, Job
 from ragecho.platform.jobs.runner import HandedOn
 from ragecho.platform.jobs.steps import StepLimits
-from ragecho.platform.telemetry import attach, get_logger
+from ragecho.platform.telemetry import get_logger
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedders
 from ragecho.ports.language_detector import LanguageDetector
@@ -144,27 +144,27 @@ class IngestFlow:
         failures: Failures,
         progress: Progress,
     ) -> list[_Work]:
-        unread = [(job, version) for job, version, known in begun if known is None]
-        progress.at("parsing", 0.05, [job.id for job, _ in unread])
-        fresh = await self._parse(caller, unread)
-        await self._keep(caller, unread, fresh)
+        unparsed = [(job, version) for job, version, known in begun if known is None]
+        progress.at("parsing", 0.05, [job.id for job, _ in unparsed])
+        fresh = await self._parse(caller, unparsed)
+        await self._keep(caller, unparsed, fresh)
         progress.at("chunking", 0.15, [job.id for job, _, _ in begun])
-        works = []
+        unread: list[tuple[Job, Unread]] = []
         for job, version, known in begun:
             outcome = known or fresh[job.id]
             if isinstance(outcome, NeedsRecognition):
                 failures[job.id] = await self._hand_on(caller, job)
-                continue
-            # Each document's own trace goes on here, whichever batch it came into.
-            with attach(job.trace, name="ingest.read", job_id=str(job.id)):
-                try:
-                    if isinstance(outcome, Exception):
-                        raise outcome
-                    cut = await self.pieces.cut(space, await self.pieces.read(version, outcome))
-                except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller with its job
-                    failures[job.id] = with_setting(error)
-                else:
-                    works.append(_Work(job, version, cut))
+            elif isinstance(outcome, Exception):
+                failures[job.id] = with_setting(outcome)
+            else:
+                unread.append((job, Unread(version, outcome, job.trace)))
+        works = []
+        cut = await self.pieces.read_and_cut(space, [one for _, one in unread])
+        for (job, one), found in zip(unread, cut, strict=True):
+            if isinstance(found, Exception):
+                failures[job.id] = with_setting(found)
+            else:
+                works.append(_Work(job, one.version, found))
         return works
 
     async def _parse(
@@ -246,7 +246,7 @@ class IngestFlow:
             progress.at("embedding", 0.575 + 0.375 * share, ids)
 
         try:
-            cut = [await self.pieces.cut(spaces.target, work.cut.read) for work in works]
+            cut = await self.pieces.cut_all(spaces.target, [work.cut.read for work in works])
             made[spaces.target.id] = await self.pieces.make(caller, spaces.target, cut, advance=advance_target)
         except Exception as error:  # noqa: BLE001 - what is missing there is found by the re-indexing, which tells of its troubles
             log.warning("ingest.next_space_not_filled", space_id=str(spaces.target.id), error=type(error).__name__)

@@ -21,19 +21,26 @@ from ragecho.library.analysis import ANALYSIS_VERSION
 from ragecho.library.model import IndexedVersion, Version
 from ragecho.platform.database import Database
 from ragecho.platform.jobs.steps import StepLimits
-from ragecho.platform.telemetry import span
+from ragecho.platform.telemetry import attach, span
 from ragecho.platform.telemetry.metrics import observe_ingest_stage
 from ragecho.ports.embedder import Embedder, Embedders
 from ragecho.ports.language_detector import LanguageDetector
 
-# Chunking less than this takes about as long as handing it to a thread.
-IN_THREAD_CHARACTERS = 5_000
 _SIZES = re.compile(r":(\d+)/(\d+):")
 
 
 def chunking_of(settings: IngestSettings) -> str:
     """Return what names the way of cutting and analysing in a space: by these settings and this version of Echo."""
     return f"{CHUNKING_VERSION}:{settings.chunk_tokens}/{settings.chunk_overlap_tokens}:{ANALYSIS_VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A version's parsed form, and the trace that its work belongs to."""
+
+    version: Version
+    parsed: ParsedDocument
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +87,38 @@ class PieceMaker:
         self._settings = settings
         self._steps = steps or StepLimits()
 
-    async def read(self, version: Version, parsed: ParsedDocument) -> ReadVersion:
-        """Return the version with its language: what its file names, else what its words say."""
-        language = parsed.language or await asyncio.to_thread(self._languages.detect, parsed.text)
-        return ReadVersion(version, parsed, language)
+    async def read_and_cut(self, space: EmbeddingSpace, unread: Sequence[Unread]) -> list[CutVersion | Exception]:
+        """Return each version's chunks, or why it has none. Raises `Unavailable` without the space's model."""
+        if not unread:
+            return []
+        embedder = self._embedders.of(space)
 
-    async def cut(self, space: EmbeddingSpace, read: ReadVersion) -> CutVersion:
-        """Return a version's chunks. Raises `ParseFailed` when there are none, and `Unavailable` without the space's model."""
+        def read_and_cut() -> list[CutVersion | Exception]:
+            found: list[CutVersion | Exception] = []
+            for one in unread:
+                # Each document's own trace goes on here, whichever batch it came into.
+                with attach(one.trace, name="ingest.read", version_id=str(one.version.id)):
+                    try:
+                        found.append(self._cut_whole(space, embedder, self._read(one)))
+                    except Exception as error:  # noqa: BLE001 - one document's failure, told to the caller in its place
+                        found.append(error)
+            return found
+
+        # One hop for all of them: each hop waits for its turn with the interpreter, which small documents are not worth.
+        return await asyncio.to_thread(read_and_cut)
+
+    async def cut_all(self, space: EmbeddingSpace, read: Sequence[ReadVersion]) -> list[CutVersion]:
+        """Return versions' chunks in another space. Raises `ParseFailed` where there are none, and `Unavailable`."""
+        embedder = self._embedders.of(space)
+        return await asyncio.to_thread(lambda: [self._cut_whole(space, embedder, one) for one in read])
+
+    def _read(self, one: Unread) -> ReadVersion:
+        # What its file names, else what its words say.
+        return ReadVersion(one.version, one.parsed, one.parsed.language or self._languages.detect(one.parsed.text))
+
+    def _cut_whole(self, space: EmbeddingSpace, embedder: Embedder, read: ReadVersion) -> CutVersion:
         with stage("chunking"):
-            embedder = self._embedders.of(space)
-            if len(read.parsed.text) > IN_THREAD_CHARACTERS:
-                chunks = await asyncio.to_thread(self._cut, space, embedder, read)
-            else:
-                chunks = self._cut(space, embedder, read)
+            chunks = self._cut(space, embedder, read)
             if not chunks:
                 raise ParseFailed("no_text", "The document holds no text that could be found later.")
         return CutVersion(read, tuple(chunks))

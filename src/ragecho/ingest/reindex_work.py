@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ragecho.ingest.pieces import CutVersion, PieceMaker, Pieces, stage
+from ragecho.ingest.pieces import CutVersion, PieceMaker, Pieces, Unread, stage
 from ragecho.ingest.reindex import REINDEX_JOB, enqueue_next
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import EchoError, NotFound, ParseFailed
@@ -155,7 +155,10 @@ class ReindexWork:
         for version in piece.versions:
             try:
                 document = await self._read(caller, version, piece.parsed.get(version.id))
-                cut.append(await self._pieces.cut(piece.target, await self._pieces.read(version, document)))
+                (found,) = await self._pieces.read_and_cut(piece.target, [Unread(version, document)])
+                if isinstance(found, Exception):
+                    raise found
+                cut.append(found)
             except (ParseFailed, NotFound, ValueError) as error:
                 reason = error.message if isinstance(error, EchoError) else str(error)
                 failure = {"code": "document_failed", "document_id": str(version.document_id), "message": reason}

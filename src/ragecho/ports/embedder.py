@@ -18,6 +18,10 @@ class TokenCounter(Protocol):
         """Return for each text its tokens' (start, end) in code points, special tokens left out, nothing truncated."""
         ...
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens `offsets` has for each text, for less work."""
+        ...
+
 
 class Embedder(Protocol):
     """Turns text into unit vectors. Safe for concurrent use from one event loop."""

@@ -107,7 +107,14 @@ def test_a_search_returns_scored_passages(echo, contract_double):
 def test_a_search_takes_choices_and_tells_what_happened(echo, contract_double):
     found = echo.search("laeve", expand="section", max_per_document=1, diversity=0.5, correct=True, broad=False)
     assert contract_double.bodies("/api/v1/search") == [
-        {"query": "laeve", "expand": "section", "max_per_document": 1, "diversity": 0.5, "correct": True, "broad": False}
+        {
+            "query": "laeve",
+            "expand": "section",
+            "max_per_document": 1,
+            "diversity": 0.5,
+            "correct": True,
+            "broad": False,
+        }
     ]
     assert found.corrected == {"laeve": "leave"}
     assert [(form.text, form.found) for form in found.exact] == [("HR-4012", False)]

@@ -61,9 +61,16 @@ class OnnxTokenCounter:
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return each text's tokens as (start, end) in code points."""
+        return [one.offsets for one in self._loaded().encode_batch(list(texts), add_special_tokens=False)]
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of each text's tokens. Where they lie is not worked out, which saves a third."""
+        return [len(one) for one in self._loaded().encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def _loaded(self) -> "Tokenizer":
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(installed_folder(self._model_dir, self._spec))
-        return [encoding.offsets for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return self._tokenizer
 
 
 class OnnxModel:

@@ -53,6 +53,10 @@ class PieceCounter:
         """Return each text's pieces as (start, end) in code points."""
         return [[match.span() for match in _PIECE.finditer(text)] for text in texts]
 
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of each text's pieces."""
+        return [sum(1 for _ in _PIECE.finditer(text)) for text in texts]
+
 
 Shape = Callable[[ProviderModel, Sequence[str], bool], tuple[str, dict[str, Any]]]
 Reading = Callable[[Any], list[Any]]

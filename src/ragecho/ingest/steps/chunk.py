@@ -72,7 +72,7 @@ def _finished(document: ParsedDocument, spans: Sequence[_Span], tokens: TokenCou
     embedded = [span.prefix + document.text[span.start : span.end] for span in spans]
     counts: list[int] = []
     for first in range(0, len(embedded), 64):
-        counts.extend(len(found) for found in tokens.offsets(embedded[first : first + 64]))
+        counts.extend(tokens.counts(embedded[first : first + 64]))
     return [
         ChunkSpan(
             ordinal=ordinal,
@@ -210,7 +210,7 @@ class _Prefixes:
         return text, self._length(text)
 
     def _length(self, text: str) -> int:
-        return len(self._tokens.offsets([text])[0]) if text else 0
+        return self._tokens.counts([text])[0] if text else 0
 
     def _fitted(self, text: str) -> str:
         offsets = self._tokens.offsets([text])[0] if text else []

@@ -26,7 +26,7 @@ def command_line_of(pid: int) -> list[str]:
         except OSError:
             return []
         return [os.fsdecode(part) for part in raw.rstrip(b"\0").split(b"\0")] if raw else []
-    import psutil  # type: ignore[import-untyped]  # ships no types
+    import psutil
 
     try:
         process = psutil.Process(pid)

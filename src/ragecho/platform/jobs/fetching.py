@@ -1,12 +1,16 @@
-"""Which delivery a worker takes next: the queue's first, but none of those who hold as many places as they may."""
+"""Which delivery a worker takes next, and when it looks: the queue's first, but none of those who hold all they may."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 from procrastinate.connector import BaseConnector
+from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job as QueueJob
+from procrastinate.jobs import Notification
 from procrastinate.manager import JobManager
+from procrastinate.worker import Worker
 
 FETCH = """select * from ragecho_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(most)s, %(queue_limits)s::jsonb,
     %(full_queues)s::text[], %(full_organizations)s::text[])"""
@@ -34,10 +38,21 @@ class FairManager(JobManager):
         self._tenant_concurrency = tenant_concurrency
         self._queue_limits = orjson.dumps(dict(queue_limits or {})).decode()
         self._own_queue_limits = dict(own_queue_limits or {})
+        self._has_shared_limits = bool(tenant_concurrency or queue_limits)
         self._taken: dict[int, tuple[str, str]] = {}
+        self._news = 0
+        self._is_passing_over = False
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
         """Return the next delivery, marked as being done, or None."""
+        while True:
+            known = self._news
+            found = await self._fetch(queues, worker_id)
+            # What came or was let go while the database looked is not seen by anybody else, who would wait for the next look.
+            if found is not None or known == self._news:
+                return found
+
+    async def _fetch(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
         full_queues, full_organizations = self.full()
         row = await self.connector.execute_query_one_async(
             query=FETCH,
@@ -49,6 +64,7 @@ class FairManager(JobManager):
             full_organizations=full_organizations,
         )
         if row["id"] is None:
+            self._is_passing_over = bool(full_queues or full_organizations) or self._has_shared_limits
             return None
         job = QueueJob.from_row(row)
         self._taken[row["id"]] = (row["queue_name"], str(row["args"].get("organization_id")))
@@ -63,7 +79,37 @@ class FairManager(JobManager):
             return queues, []
         return queues, [one for one, places in by_organization.items() if places >= self._slots - 1]
 
-    def let_go(self, delivery_id: int | None) -> None:
-        """Note that a delivery's place is free again."""
+    def let_go(self, delivery_id: int | None) -> bool:
+        """Note that a delivery's place is free again; return whether something may wait for that."""
         if delivery_id is not None:
             self._taken.pop(delivery_id, None)
+        self.note_news()
+        return self._is_passing_over
+
+    def note_news(self) -> None:
+        """Note that there may be something to fetch that was not there before."""
+        self._news += 1
+
+
+class PromptWorker(Worker):
+    """Looks for work again as soon as a place is free that somebody may wait for.
+
+    The library's own looks when something is enqueued and every now and then; it expects that a place is taken by whatever
+    waits. Here a place may stay free while deliveries wait, and 10 000 of one organisation were taken in waves, five every
+    second.
+    """
+
+    def __init__(self, *, manager: FairManager, **options: Any) -> None:
+        super().__init__(**options)
+        self._manager = manager
+
+    async def _process_job(self, context: JobContext) -> None:
+        try:
+            await super()._process_job(context)
+        finally:
+            if self._manager.let_go(context.job.id):
+                self._new_job_event.set()
+
+    async def _handle_notification(self, *, channel: str, notification: Notification) -> None:
+        self._manager.note_news()
+        await super()._handle_notification(channel=channel, notification=notification)

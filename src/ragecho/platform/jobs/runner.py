@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from procrastinate import App, JobContext, PsycopgConnector
+from procrastinate import App, PsycopgConnector
 from sqlalchemy.engine import make_url
 
 from ragecho.kernel.caller import Caller
@@ -25,7 +25,7 @@ from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
 from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
 from ragecho.platform.jobs import store
-from ragecho.platform.jobs.fetching import FairManager
+from ragecho.platform.jobs.fetching import FairManager, PromptWorker
 from ragecho.platform.jobs.model import Job
 from ragecho.platform.telemetry import attach, bind_caller, get_logger, span
 from ragecho.platform.telemetry.metrics import count_job, observe_job, observe_job_wait
@@ -36,6 +36,8 @@ log = get_logger(__name__)
 HEARTBEAT_SECONDS = 2.0
 DEAD_AFTER_SECONDS = 10.0
 SWEEP_SECONDS = 3.0
+# For what nobody is told of: deliveries whose time comes, and places that other workers let go of.
+POLL_SECONDS = 1.0
 BACKOFF_SECONDS = (2.0, 5.0, 20.0, 120.0)
 
 # Facts of an error that are kept with its job: the limit it went past, and where that is set.
@@ -77,7 +79,7 @@ class JobRunner:
         self._batch = batch
         self._tenant_concurrency = tenant_concurrency
         self._app = App(connector=PsycopgConnector(conninfo=_conninfo(database.url), min_size=1, max_size=4))
-        self._app.task(name=store.TASK, pass_context=True)(self._deliver)
+        self._app.task(name=store.TASK)(self._deliver)
         self._manager = FairManager(
             self._app.connector,
             slots=concurrency,
@@ -96,16 +98,19 @@ class JobRunner:
             if on_ready:
                 on_ready()
             try:
-                await self._app.run_worker_async(
-                    queues=list(queues) if queues else None,  # type: ignore[arg-type]  # None means all; its TypedDict omits that
+                worker = PromptWorker(
+                    app=self._app,
+                    manager=self._manager,
+                    queues=list(queues) if queues else None,
                     concurrency=self._concurrency,
                     install_signal_handlers=False,
-                    fetch_job_polling_interval=1.0,
+                    fetch_job_polling_interval=POLL_SECONDS,
                     shutdown_graceful_timeout=5.0,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=DEAD_AFTER_SECONDS,
                     delete_jobs="successful",
                 )
+                await worker.run()  # type: ignore[no-untyped-call]  # it says what it takes, not that it returns nothing
             finally:
                 self._is_working = False
                 sweep.cancel()
@@ -127,13 +132,7 @@ class JobRunner:
                 log.exception("jobs.sweep_failed")
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _deliver(self, context: JobContext, job_id: str, organization_id: str, workspace_id: str) -> None:
-        try:
-            await self._take_up(job_id, organization_id, workspace_id)
-        finally:
-            self._manager.let_go(context.job.id)
-
-    async def _take_up(self, job_id: str, organization_id: str, workspace_id: str) -> None:
+    async def _deliver(self, job_id: str, organization_id: str, workspace_id: str) -> None:
         caller = Caller.worker(OrganizationId(UUID(organization_id)), WorkspaceId(UUID(workspace_id)))
         bind_caller(workspace_id=workspace_id, user_id=None)
         try:

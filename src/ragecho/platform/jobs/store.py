@@ -246,11 +246,15 @@ async def drop_deliveries(session: AsyncConnection, claimed: Sequence[Job]) -> N
 
 
 async def lock_open(session: AsyncConnection, caller: Caller, job_ids: Sequence[JobId]) -> set[JobId]:
-    """Return which of the jobs still want doing, and lock them so that nobody cancels them before this commits."""
+    """Return which of the jobs still want doing, and lock them so that nobody cancels them before this commits.
+
+    The workspace is held against its archiving first, as every write holds it (0004_tenancy.sql): `park_open` passes over
+    rows that are locked, and would leave a job running whose worker is then refused its first write.
+    """
     found = await session.execute(
         text(
-            "select id from jobs where workspace_id = :workspace_id and id = any (:ids) and status = any (:open)"
-            " order by id for update"
+            "select id from jobs where pg_advisory_xact_lock_shared(hashtextextended(cast(:workspace_id as text), 4)) is not null"
+            " and workspace_id = :workspace_id and id = any (:ids) and status = any (:open) order by id for update"
         ),
         {"workspace_id": caller.workspace_id, "ids": list(job_ids), "open": list(OPEN_STATUSES)},
     )
