@@ -6,6 +6,7 @@ and by meaning show exactly what they should, all of it from the workspace's one
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from ragecho.kernel.caller import Access, Caller
 from ragecho.kernel.errors import Conflict, NotFound, Unavailable
 from ragecho.kernel.ids import DocumentId, JobId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
+from ragecho.library import store_chunks
 from ragecho.library.reindexing import ReindexStatus
 from ragecho.library.search import PassageSearch, SearchMode, SearchTuning
 from ragecho.platform.database import Database, Session
@@ -417,6 +419,7 @@ async def test_any_number_of_dimensions_has_a_graph_that_search_uses(
 ) -> None:
     space = EmbeddingSpace(uuid7(), "other", "1", dimensions, f"blocks-1:64/0:{dimensions}")
     monkeypatch.setitem(TARGETS, "long", space)
+    monkeypatch.setattr(store_chunks, "GRAPH_FROM_CHUNKS", 1)
     world.other = OtherEmbedder(dimensions=dimensions)
     await world.upload(4, Access.WORKSPACE, Priority.NORMAL)
     await world.work(4)
@@ -430,16 +433,22 @@ async def test_any_number_of_dimensions_has_a_graph_that_search_uses(
     async with database.transaction(world.reader) as session:
         await session.execute(text("set local enable_seqscan = off"))
         await session.execute(text("set local enable_sort = off"))
+        graph_of_space = await session.execute(
+            text("select graph from index_statistics where workspace_id = :workspace_id and space_id = :space_id"),
+            {"workspace_id": world.tenant.workspace_id, "space_id": space.id},
+        )
+        assert graph_of_space.scalar_one() == "whole"
         plan = await session.execute(
             text(
                 f"explain select chunk_id from chunk_vectors v where workspace_id = '{world.tenant.workspace_id}'"
-                f" and space_id = '{space.id}' and vector_dims(embedding) = {dimensions}"
+                f" and space_id = '{space.id}' and in_graph and vector_dims(embedding) = {dimensions}"
                 f" order by embedding::halfvec({dimensions}) <#> cast(:q as halfvec({dimensions})) limit 5"
             ),
             {"q": str([0.5] * dimensions)},
         )
-        assert f"halfvec({dimensions})" in (found_plan := "\n".join(plan.scalars())), found_plan
-        assert "Index Scan using chunk_vectors_p" in found_plan
+        found_plan = "\n".join(plan.scalars())
+        assert re.search(r"Index Scan using chunk_vectors_p\d+_embedding_idx\d* ", found_plan), found_plan
+        assert f"Order By: ((embedding)::halfvec({dimensions}) <#>" in found_plan, found_plan
 
 
 @pytest.mark.anyio
