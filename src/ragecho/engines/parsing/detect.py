@@ -148,10 +148,22 @@ def looks_like_text(data: bytes) -> bool:
     controls = len(head) - len(head.translate(None, _CONTROLS))
     if controls > max(1, _MOST_CONTROLS * len(head)):
         return False
+    if controls == 0 and _is_utf8(head):
+        # Nothing to show or to play is UTF-8 from end to end but what is written as text. Libmagic would look at it twice,
+        # which is most of what reading a small text costs.
+        return True
     return (
         not _binary_type(data).startswith(("image/", "audio/", "video/", "font/"))
         or _XML_START.match(head.decode("utf-8", "replace")) is not None
     )
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def decode(data: bytes, *, is_html: bool = False) -> tuple[str, str | None]:
