@@ -8,7 +8,7 @@ from ragecho.kernel.errors import InvalidInput, NotFound, SelectionChanged, TooL
 from ragecho.kernel.ids import WorkspaceId
 from ragecho.platform.audit_log import AuditEntry, Target, record_all
 from ragecho.platform.database import Session
-from ragecho.platform.jobs import store as jobs
+from ragecho.platform.jobs import store_parking as jobs
 from ragecho.tenancy import store_workspaces
 from ragecho.tenancy.model import (
     BulkOutcome,

@@ -24,7 +24,7 @@ from ragecho.kernel.errors import (
 from ragecho.kernel.ids import JobId, OrganizationId, WorkspaceId
 from ragecho.platform.database import Database, Session
 from ragecho.platform.database.engine import APP_ROLE
-from ragecho.platform.jobs import store
+from ragecho.platform.jobs import store, store_parking
 from ragecho.platform.jobs.fetching import FairManager, PromptWorker
 from ragecho.platform.jobs.model import Job
 from ragecho.platform.telemetry import attach, bind_caller, get_logger, span
@@ -125,7 +125,9 @@ class JobRunner:
         while True:
             try:
                 async with self._database.anonymous() as session:
-                    recovered = await store.recover_lost_deliveries(session, dead_after_seconds=DEAD_AFTER_SECONDS)
+                    recovered = await store_parking.recover_lost_deliveries(
+                        session, dead_after_seconds=DEAD_AFTER_SECONDS
+                    )
                 if recovered:
                     log.warning("jobs.recovered", jobs=recovered)
             except Exception:
@@ -154,7 +156,7 @@ class JobRunner:
                     observe_job(first.kind, time.perf_counter() - started)
                     await asyncio.shield(self._let_go(others))
         except WorkspaceArchived:
-            # Archiving has put the job back to its start; restoring the workspace hands it out again (store.deliver_open).
+            # Archiving has put the job back to its start; restoring the workspace hands it out again (store_parking.deliver_open).
             log.info("job.parked", job_id=job_id)
 
     async def _let_go(self, others: Sequence[Job]) -> None:
