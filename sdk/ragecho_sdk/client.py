@@ -254,9 +254,20 @@ class Echo:
         tags: Sequence[str] | None = None,
         model: str | None = None,
         filters: Mapping[str, Any] | None = None,
+        history: Sequence[Mapping[str, str]] | None = None,
+        rewrite: bool | None = None,
+        fresh: bool | None = None,
     ) -> Answer:
-        """Return an answer with citations, or a refusal (`answer.refused`) when the documents hold no evidence."""
-        return self.send(calls.ask(question, k=k, tags=tags, model=model, filters=filters))
+        """Return an answer with citations, or a refusal (`answer.refused`) when the documents hold no evidence.
+
+        `history` is what was said before, oldest first, as mappings with `role` (user, assistant) and `content`; `rewrite`
+        switches the rewriting of the question off; `fresh` answers anew what was answered a moment ago.
+        """
+        return self.send(
+            calls.ask(
+                question, k=k, tags=tags, model=model, filters=filters, history=history, rewrite=rewrite, fresh=fresh
+            )
+        )
 
     def ask_stream(
         self,
@@ -267,9 +278,22 @@ class Echo:
         model: str | None = None,
         session_id: str | None = None,
         filters: Mapping[str, Any] | None = None,
+        history: Sequence[Mapping[str, str]] | None = None,
+        rewrite: bool | None = None,
+        fresh: bool | None = None,
     ) -> Iterator[AnswerEvent]:
         """Yield the events of an answer as they happen; the one named `answer` holds what `ask` would return."""
-        call = calls.ask_stream(question, k=k, tags=tags, model=model, session_id=session_id, filters=filters)
+        call = calls.ask_stream(
+            question,
+            k=k,
+            tags=tags,
+            model=model,
+            session_id=session_id,
+            filters=filters,
+            history=history,
+            rewrite=rewrite,
+            fresh=fresh,
+        )
         decoder = EventDecoder()
         try:
             with (

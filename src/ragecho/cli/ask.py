@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,12 @@ def ask(
     k: Annotated[int | None, typer.Option("--k", "-k", metavar="N", min=1, help="Passages to answer from.")] = None,
     model: Annotated[str | None, typer.Option(help="Generator, as `provider:model`.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the words as they are written.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Answer anew, though the same question was answered a moment ago.")
+    ] = False,
+    rewrite: Annotated[
+        bool, typer.Option(help="Search for other wordings of the question, too, where the server is set up for it.")
+    ] = True,
     workspace: WorkspaceName = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -38,24 +44,25 @@ def ask(
     with exit code 0. With --stream --json every event is one line of JSON.
     """
     with connect(server, api_key, workspace) as echo:
+        options: dict[str, Any] = {"k": k, "tags": tags, "model": model, "fresh": fresh or None}
+        if not rewrite:
+            options["rewrite"] = False
         if stream:
-            _stream(echo, question, k=k, tags=tags, model=model, as_json=as_json)
+            _stream(echo, question, options, as_json=as_json)
             return
         with waiting("Reading the documents", is_shown=not as_json):
-            answer = echo.ask(question, k=k, tags=tags, model=model)
+            answer = echo.ask(question, **options)
     if as_json:
         emit_json(answer.raw)
         return
     show_answer(answer)
 
 
-def _stream(
-    echo: Echo, question: str, *, k: int | None, tags: list[str] | None, model: str | None, as_json: bool
-) -> None:
+def _stream(echo: Echo, question: str, options: dict[str, Any], *, as_json: bool) -> None:
     answer: Answer | None = None
     failure = "the answer broke off; ask again."
     is_written = False
-    for event in echo.ask_stream(question, k=k, tags=tags, model=model):
+    for event in echo.ask_stream(question, **options):
         if as_json:
             print(json.dumps({"event": event.event, "data": event.data}, ensure_ascii=False), flush=True)
         elif event.token:

@@ -154,6 +154,11 @@ def test_ask_shows_the_answer_and_each_citation_with_its_exact_words(capsys):
     )
 
 
+def test_ask_can_be_told_to_answer_anew_and_to_search_the_words_as_they_are(contract_double, capsys):
+    assert run(["ask", "How much leave?", "--fresh", "--no-rewrite"]) == 0
+    assert contract_double.bodies("/api/v1/ask") == [{"question": "How much leave?", "rewrite": False, "fresh": True}]
+
+
 def test_a_quote_that_was_not_verified_is_marked(contract_double, capsys):
     contract_double.answer["citations"] = [{**contract_double.answer["citations"][0], "verified": False}]
     assert run(["ask", "x"]) == 0

@@ -91,6 +91,17 @@ def test_an_answer_has_its_citations_and_keeps_fields_of_the_future(echo, contra
     assert contract_double.bodies("/api/v1/ask") == [{"question": "How much leave?", "k": 4, "tags": ["hr"]}]
 
 
+def test_a_question_of_a_conversation_says_what_was_said_before(echo, contract_double):
+    said = [{"role": "user", "content": "How much leave?"}, {"role": "assistant", "content": "30 days."}]
+    echo.ask("And when sick?", history=said, rewrite=False, fresh=True)
+    wanted = {"question": "And when sick?", "history": said, "rewrite": False, "fresh": True}
+    assert contract_double.bodies("/api/v1/ask") == [wanted]
+    list(echo.ask_stream("And when sick?", history=said, fresh=True))
+    assert contract_double.bodies("/api/v1/chat/stream") == [
+        {"question": "And when sick?", "history": said, "fresh": True}
+    ]
+
+
 def test_a_stream_yields_its_events_and_ends_with_the_answer(echo):
     events = list(echo.ask_stream("How much leave?"))
     assert [event.event for event in events] == ["status", "token", "token", "citation", "answer", "done"]
