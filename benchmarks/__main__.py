@@ -8,15 +8,19 @@ MODERATE: dict[str, list[str]] = {
     "startup": ["--rounds", "2"],
     "memory": [],
     "ingest": ["--documents", "100"],
+    "pipeline": ["--documents", "500"],
     "search": ["--sizes", "10000", "--requests", "200"],
     "embedding": [],
+    "parsing": [],
 }
 FULL: dict[str, list[str]] = {
     "startup": ["--rounds", "5"],
     "memory": ["--documents", "200", "--questions", "200"],
     "ingest": ["--documents", "300", "--rounds", "3"],
+    "pipeline": ["--documents", "1000"],
     "search": ["--sizes", "10000,100000", "--requests", "500"],
     "embedding": ["--passages", "400"],
+    "parsing": [],
 }
 
 

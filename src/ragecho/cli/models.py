@@ -98,10 +98,21 @@ def fetch_models(
 
     Nothing else in Echo downloads anything. RAGECHO_MODELS_OFFLINE=1 uses only what is in the folder already.
     """
+    from ragecho.engines.models.catalogue import model_spec
     from ragecho.engines.models.fetch import main
+    from ragecho.engines.models.local import added_models
+    from ragecho.kernel.errors import EchoError
     from ragecho.platform.settings import Settings
 
-    return main(["--dir", str(load_settings(Settings).model_dir), *(names or ())])
+    model_dir = load_settings(Settings).model_dir
+    known = added_models(model_dir)
+    for name in names or ():
+        try:
+            model_spec(name, added=known)
+        except EchoError as error:
+            # Bad use, not a failure of the network.
+            raise typer.BadParameter(error.message) from error
+    return main(["--dir", str(model_dir), *(names or ())])
 
 
 @app.command("add")
