@@ -7,7 +7,7 @@ from sqlalchemy import text
 from tests.db.conftest import Tenant
 
 from ragecho.engines.fakes import FakeEmbedder
-from ragecho.ingest.steps.embed import cache_model, embed
+from ragecho.ingest.steps.embed import FIRST_PIECE, cache_model, embed
 from ragecho.library import store_embeddings
 from ragecho.platform.database import Database
 from ragecho.ports.embedder import Vectors
@@ -90,3 +90,27 @@ async def test_what_nobody_used_for_long_is_forgotten(database: Database, tenant
         assert await store_embeddings.purge_embeddings(session, worker) == 1
     await keep(database, tenant, embedder, "old", "new")
     assert embedder.asked == ["old", "new", "old"]
+
+
+async def test_a_crash_costs_one_piece_of_what_was_embedded(database: Database, tenant: Tenant) -> None:
+    class Mortal(CountingEmbedder):
+        async def embed_passages(self, texts: list[str]) -> Vectors:  # type: ignore[override]  # the tests pass lists
+            if len(self.asked) > FIRST_PIECE:
+                raise RuntimeError("killed")
+            return await super().embed_passages(texts)
+
+    texts = [f"text {number}" for number in range(5 * FIRST_PIECE)]
+    shares: list[float] = []
+
+    async def noted(share: float) -> None:
+        shares.append(share)
+
+    mortal, heir = Mortal(), CountingEmbedder()
+    with pytest.raises(RuntimeError, match="killed"):
+        await embed(database, tenant.worker(), mortal, texts, advance=nothing)
+    done = await embed(database, tenant.worker(), heir, texts, advance=noted)
+    # The first piece was quick, so the next was twice as large; both were kept before the third failed.
+    assert mortal.asked == texts[: 3 * FIRST_PIECE]
+    assert heir.asked == texts[3 * FIRST_PIECE :]
+    assert len(done.vectors) == len(texts)
+    assert shares == [0.0, 0.5]

@@ -1,5 +1,6 @@
 """Texts to vectors: what this organisation has embedded before is looked up, the rest is embedded."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,8 +12,11 @@ from ragecho.platform.database import Database
 from ragecho.platform.telemetry.metrics import count_cache_lookup, count_embedded
 from ragecho.ports.embedder import Embedder
 
-# A long document is embedded in pieces, so that its progress moves and short ones get their turn in between.
-PIECE_CHUNKS = 128
+# Embedded, and kept, in pieces: progress moves, and a crash costs one piece. Two seconds of a small model on two cores; who
+# is quicker, as providers are that take many texts in a request, gets larger ones.
+FIRST_PIECE = 32
+LARGEST_PIECE = 512
+QUICK_SECONDS = 1.0
 CACHE = "embeddings"
 
 Advance = Callable[[float], Awaitable[None]]
@@ -45,14 +49,18 @@ async def embed(
     fresh: dict[bytes, str] = {}
     kept: dict[bytes, str] = {}
     wanted = list(missing.items())
-    for first in range(0, len(wanted), PIECE_CHUNKS):
+    first, size = 0, FIRST_PIECE
+    while first < len(wanted):
         await advance(first / len(wanted))
-        piece = wanted[first : first + PIECE_CHUNKS]
+        piece, started = wanted[first : first + size], time.perf_counter()
         vectors = await embedder.embed_passages([text for _, text in piece])
         count_embedded(embedder.model, len(piece))
         made = {digest: vector_literal(vector) for (digest, _), vector in zip(piece, vectors, strict=True)}
-        if first + PIECE_CHUNKS < len(wanted):
-            # A crash in the middle of a long document costs one piece; the last one is kept with the document.
+        first += len(piece)
+        if time.perf_counter() - started < QUICK_SECONDS:
+            size = min(2 * size, LARGEST_PIECE)
+        if first < len(wanted):
+            # The last piece is kept with the documents, in one transaction.
             async with database.transaction(caller) as session:
                 await library.store_embeddings(session, caller, cache_model(embedder), made)
             kept |= made
