@@ -73,6 +73,7 @@ class Services:
     index: "Index"
     reindexing: "Reindexing"
     renderer: PageRenderer
+    sealer: Sealer
     verifiers: tuple[TokenVerifier, ...]
     identity: "IdentityServices"
     gateway: "Gateway"
@@ -371,7 +372,8 @@ def build_services(settings: Settings) -> Services:
         resident=build_resident_indexes(database),
     )
     identity = build_identity(settings)
-    uploads = build_uploads(database, blobs, IngestSettings(), VaultSealer(lambda: identity.vault))
+    sealer = VaultSealer(lambda: identity.vault)
+    uploads = build_uploads(database, blobs, IngestSettings(), sealer)
     return Services(
         settings=settings,
         database=database,
@@ -396,10 +398,11 @@ def build_services(settings: Settings) -> Services:
         url_uploads=UrlUploads(
             database, blobs, build_intake(IngestSettings()), allow_private=settings.allow_private_addresses
         ),
-        sources=Sources(database, VaultSealer(lambda: identity.vault)),
+        sources=Sources(database, sealer),
         index=Index(database, blobs, uploads),
         reindexing=Reindexing(database, embedders, choose),
         renderer=SandboxedParser(max_concurrency=1),
+        sealer=sealer,
         verifiers=(
             ApiKeyVerifier(database),
             AccessTokenVerifier(database, issuer=issuer_of(settings), audience=audience_of(settings)),

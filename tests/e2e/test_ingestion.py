@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -127,3 +128,26 @@ def test_of_a_deleted_document_nothing_is_left(server: Server, client: httpx.Cli
     assert again["duplicate_of"] is None
     assert settled(client, again["id"])["status"] == "ready"
     server.ragecho("index", "check", "--json")
+
+
+def test_a_locked_file_is_opened_again_for_its_pictures_and_to_be_read_anew(client: httpx.Client) -> None:
+    locked = (Path(__file__).parents[1] / "documents" / "locked.pdf").read_bytes()
+
+    def sent(password: str) -> dict[str, Any]:
+        files = [("files", ("locked.pdf", locked))]
+        answer = client.post("/api/v1/documents", files=files, data={"password": password, "access": "private"})
+        (accepted,) = answer.json()["documents"]
+        return settled(client, accepted["id"])
+
+    refused = sent("wrong")
+    assert (refused["status"], refused["error"]["code"]) == ("failed", "encrypted")
+    client.delete(f"/api/v1/documents/{refused['id']}").raise_for_status()
+    opened = sent("käse")
+    assert (opened["status"], opened["title"]) == ("ready", "Report 2024")
+    picture = client.get(f"/api/v1/documents/{opened['id']}/pages/2.png")
+    assert (picture.status_code, picture.content[:4]) == (200, b"\x89PNG")
+    assert "sealed" not in json.dumps(client.get(f"/api/v1/documents/{opened['id']}/versions").json())
+    again = client.post(f"/api/v1/documents/{opened['id']}/reindex")
+    assert again.status_code == 202, again.text
+    assert settled(client, opened["id"])["status"] == "ready"
+    client.delete(f"/api/v1/documents/{opened['id']}").raise_for_status()

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from ragecho.ingest.limits import with_setting
-from ragecho.ingest.model import PASSWORD_PURPOSE
 from ragecho.ingest.pieces import CutVersion, PieceMaker, Pieces, Unread, stage
 from ragecho.ingest.progress import Progress
 from ragecho.ingest.settings import IngestSettings
@@ -32,7 +31,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedders
 from ragecho.ports.language_detector import LanguageDetector
 from ragecho.ports.parser import Parser, ParseRequest
-from ragecho.ports.sealer import SealBrokenError, Sealer
+from ragecho.ports.sealer import FILE_PASSWORD, SealBrokenError, Sealer
 
 log = get_logger(__name__)
 
@@ -101,7 +100,8 @@ class IngestFlow:
     async def parse_again(self, caller: Caller, version: Version) -> ParsedDocument:
         """Read a version's original file anew, for what was stored before it could be. Raises `ParseFailed`."""
         async with self._blobs.local_path(caller.workspace_id, version.sha256) as path:
-            request = ParseRequest(path, version.filename, version.content_type, recognise=True)
+            passwords = self._passwords(version)
+            request = ParseRequest(path, version.filename, version.content_type, passwords=passwords, recognise=True)
             (outcome,) = await self._parser.parse_many([request], limits=self._settings.parse_limits())
         if isinstance(outcome, Exception):
             raise outcome
@@ -183,7 +183,7 @@ class IngestFlow:
                         path,
                         version.filename,
                         version.content_type,
-                        passwords=self._passwords(job),
+                        passwords=self._passwords(version, job.sealed),
                         recognise=job.queue == OCR_QUEUE,
                     )
             # How much is recognised at once is limited by the queue that this comes from (`jobs.fetching`).
@@ -194,15 +194,16 @@ class IngestFlow:
                     outcomes = await self._parser.parse_many(asked, limits=self._settings.parse_limits())
         return found | dict(zip(requests, outcomes, strict=True))
 
-    def _passwords(self, job: Job) -> tuple[str, ...]:
-        """Return the password that came with the upload; without one, or where it cannot be opened, none."""
-        if job.sealed is None or self._sealer is None:
+    def _passwords(self, version: Version, given: str | None = None) -> tuple[str, ...]:
+        """Return the password that came with the upload, or opened the version before; where it cannot be opened, none."""
+        sealed = given or version.sealed
+        if sealed is None or self._sealer is None:
             return ()
         try:
-            return (self._sealer.open(job.sealed, purpose=PASSWORD_PURPOSE),)
+            return (self._sealer.open(sealed, purpose=FILE_PASSWORD),)
         except SealBrokenError:
             # The document fails as one without a password does; this line says why to who runs the worker.
-            log.warning("ingest.password_not_readable", job_id=str(job.id), setting="RAGECHO_IDENTITY_SECRET")
+            log.warning("ingest.password_not_readable", version_id=str(version.id), setting="RAGECHO_IDENTITY_SECRET")
             return ()
 
     async def _hand_on(self, caller: Caller, job: Job) -> HandedOn:
@@ -297,6 +298,8 @@ class IngestFlow:
             await library.insert_versions(session, caller, space_id=space.id, versions=versions)
             if space is spaces.own:
                 await library.finish_versions(session, caller, versions)
+        opened = {work.version.id: work.job.sealed for work, _ in current if work.job.sealed}
+        await library.keep_passwords(session, caller, opened)
         await jobs.succeed(session, caller, [work.job.id for work, _ in current])
         if spaces.target is not None and spaces.target.id in made:
             await library.note_filled(session, caller, len(current))

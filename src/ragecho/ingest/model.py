@@ -10,9 +10,6 @@ from ragecho.kernel.ids import DocumentId, JobId
 from ragecho.library.model import NamedReaders
 from ragecho.platform.jobs.model import Priority
 
-# What passwords of files are sealed for.
-PASSWORD_PURPOSE = "ragecho.ingest.password"  # noqa: S105 - a purpose, not a password
-
 
 @dataclass(frozen=True, slots=True)
 class Labels:

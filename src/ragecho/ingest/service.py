@@ -8,7 +8,7 @@ from uuid import UUID
 from ragecho.ingest import addresses, store
 from ragecho.ingest.addresses import FETCH_JOB, URI_LIST
 from ragecho.ingest.allowance import Allowance, Room
-from ragecho.ingest.model import PASSWORD_PURPOSE, Accepted, AcceptedUpload, Handling, Incoming, Labels
+from ragecho.ingest.model import Accepted, AcceptedUpload, Handling, Incoming, Labels
 from ragecho.ingest.repetition import Repetition
 from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.errors import InvalidInput, TooLarge, Unavailable
@@ -20,7 +20,7 @@ from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import Priority
 from ragecho.ports.blobs import BlobStore, StoredBlob
-from ragecho.ports.sealer import Sealer
+from ragecho.ports.sealer import FILE_PASSWORD, Sealer
 from ragecho.tenancy import grants
 
 __all__ = [
@@ -245,7 +245,7 @@ class Uploads:
             raise InvalidInput(f"A password has at most {MAX_PASSWORD} characters.")
         if self._sealer is None:
             raise InvalidInput("Passwords of files cannot be kept safely here.")
-        return self._sealer.seal(password, purpose=PASSWORD_PURPOSE)
+        return self._sealer.seal(password, purpose=FILE_PASSWORD)
 
     async def _put(self, caller: Caller, name: str, file: Incoming) -> StoredBlob:
         try:

@@ -16,14 +16,14 @@ from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
 from ragecho.library.contents import remove_unreferenced
-from ragecho.library.model import DocumentFilter
+from ragecho.library.model import Document, DocumentFilter
 from ragecho.library.query.broad import overview_of
 from ragecho.library.query.options import Scope
 from ragecho.library.query.rewrite import Asked, QueryRewriter, Rewritten
 from ragecho.library.rerank import policy_for, rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
 from ragecho.library.search import PassageSearch
-from ragecho.platform.database import Database
+from ragecho.platform.database import Database, Session
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
 from ragecho.platform.http.permissions import requires
@@ -32,6 +32,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.parser import ParseLimits
 from ragecho.ports.reranker import Reranker
+from ragecho.ports.sealer import FILE_PASSWORD, SealBrokenError, Sealer
 
 log = get_logger(__name__)
 
@@ -50,9 +51,14 @@ Status = Literal["queued", "processing", "ready", "failed"]
 
 
 def build_documents_router(
-    database: Database, blobs: BlobStore, renderer: PageRenderer, authenticate: Authenticate
+    database: Database,
+    blobs: BlobStore,
+    renderer: PageRenderer,
+    authenticate: Authenticate,
+    *,
+    sealer: Sealer | None = None,
 ) -> APIRouter:
-    """Return the routes that read, change and delete documents."""
+    """Return the routes that read, change and delete documents. `sealer` opens the passwords of locked files."""
     router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
     Reading = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_READ)]
     Writing = Annotated[Caller, requires(authenticate, Permission.DOCUMENTS_WRITE)]
@@ -183,6 +189,7 @@ def build_documents_router(
             session,
         ):
             document = await service.get_document(who, session, wanted)
+            passwords = await _passwords(who, session, document, sealer)
             if highlight and document.current_version_id is not None:
                 start, end = (int(part) for part in highlight.split("-"))
                 words = await store_documents.version_text(
@@ -196,7 +203,9 @@ def build_documents_router(
         if document.pages is None or page > document.pages or not document.filename.lower().endswith(".pdf"):
             raise NotFound("This document has no such page to show.", pages=document.pages)
         async with blobs.local_path(caller.workspace_id, document.sha256) as path:
-            picture = await renderer.render_page(path, page=page, width=width, quotes=quotes, limits=RENDER_LIMITS)
+            picture = await renderer.render_page(
+                path, page=page, width=width, quotes=quotes, passwords=passwords, limits=RENDER_LIMITS
+            )
         return Response(picture, media_type="image/png", headers={"Cache-Control": "private, no-store"})
 
     @router.get("/{document_id}/chunks")
@@ -255,6 +264,20 @@ def build_search_router(
         return SearchOut.of(replace(found, timings_ms=understood | found.timings_ms), asked, done)
 
     return router
+
+
+async def _passwords(caller: Caller, session: Session, document: Document, sealer: Sealer | None) -> tuple[str, ...]:
+    """Return what opened the document's file when it was read; none where it is not locked, or cannot be told."""
+    if sealer is None or document.current_version_id is None:
+        return ()
+    version = await store_documents.get_version(session, caller, document.current_version_id)
+    if version is None or version.sealed is None:
+        return ()
+    try:
+        return (sealer.open(version.sealed, purpose=FILE_PASSWORD),)
+    except SealBrokenError:
+        log.warning("document.password_not_readable", version_id=str(version.id), setting="RAGECHO_IDENTITY_SECRET")
+        return ()
 
 
 async def _understood(query: str, rewriter: QueryRewriter | None) -> tuple[Rewritten, dict[str, float]]:

@@ -59,7 +59,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One uploaded state of a document."""
+    """One uploaded state of a document. `sealed` is the password that opened its file, encrypted."""
 
     id: VersionId
     document_id: DocumentId
@@ -68,6 +68,7 @@ class Version:
     content_type: str | None
     size_bytes: int
     sha256: str
+    sealed: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ DOCUMENT_COLUMNS = (
     " access, owner_id, readers, version, current_version_id, created_at, updated_at,"
     " language, authors, written_at"
 )
-VERSION_COLUMNS = "id, document_id, number, filename, content_type, size_bytes, sha256"
+VERSION_COLUMNS = "id, document_id, number, filename, content_type, size_bytes, sha256, sealed"
 
 
 async def insert_version(session: AsyncConnection, caller: Caller, version: Version) -> None:

@@ -50,7 +50,7 @@ async def lacking(
     """Return the current versions of some documents that a space lacks, in the order of the documents, and their chunks."""
     found = await session.execute(
         text(
-            "select v.id, v.document_id, v.number, v.filename, v.content_type, v.size_bytes, v.sha256, d.chunks"
+            "select v.id, v.document_id, v.number, v.filename, v.content_type, v.size_bytes, v.sha256, v.sealed, d.chunks"
             " from documents d join document_versions v on v.workspace_id = d.workspace_id and v.id = d.current_version_id"
             f" where {_LACKING} and (cast(:after as uuid) is null or d.id > :after) order by d.id limit :limit"
         ),

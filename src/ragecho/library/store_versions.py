@@ -1,5 +1,6 @@
-"""SQL of a document's versions as people list them."""
+"""SQL of a document's versions: as people list them, and what opens their files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,3 +44,16 @@ async def list_versions(
         {"workspace_id": caller.workspace_id, "id": document_id},
     )
     return [ListedVersion(**row) for row in found.mappings()], int(total.scalar_one())
+
+
+async def keep_passwords(session: AsyncConnection, caller: Caller, sealed: Mapping[VersionId, str | None]) -> None:
+    """Keep the encrypted passwords that opened versions: their files are opened again for pictures, and to be read anew."""
+    if sealed:
+        await session.execute(
+            text(
+                "update document_versions v set sealed = r.sealed"
+                " from unnest(cast(:ids as uuid[]), cast(:sealed as text[])) as r (id, sealed)"
+                " where v.workspace_id = :workspace_id and v.id = r.id"
+            ),
+            {"workspace_id": caller.workspace_id, "ids": list(sealed), "sealed": list(sealed.values())},
+        )

@@ -28,7 +28,7 @@ from ragecho.library.store_fetched import drop_version, fill_version, merge_meta
 from ragecho.library.store_reindexes import note_filled
 from ragecho.library.store_spaces import workspace_spaces
 from ragecho.library.store_uploads import find_same_contents, insert_documents, lock_contents
-from ragecho.library.store_versions import ListedVersion, list_versions
+from ragecho.library.store_versions import ListedVersion, keep_passwords, list_versions
 
 __all__ = [
     "ListedVersion",
@@ -44,6 +44,7 @@ __all__ = [
     "insert_documents",
     "insert_version",
     "insert_versions",
+    "keep_passwords",
     "latest_version",
     "list_documents",
     "list_versions",

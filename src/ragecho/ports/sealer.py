@@ -1,6 +1,9 @@
-"""Port: small secrets that the database keeps for a while, such as the password of a file that is yet to be read."""
+"""Port: small secrets that the database keeps for a while, such as the password of a file."""
 
 from typing import Protocol
+
+# What passwords of files are sealed for.
+FILE_PASSWORD = "ragecho.ingest.password"  # noqa: S105 - a purpose, not a password
 
 
 class SealBrokenError(Exception):

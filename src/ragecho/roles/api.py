@@ -107,7 +107,7 @@ def _routers(services: Services) -> list[APIRouter]:
         build_lifecycle_router(Lifecycle(database, services.blobs), database, authenticate),
         build_url_router(services.url_uploads, authenticate),
         build_sources_router(services.sources, authenticate),
-        build_documents_router(database, services.blobs, services.renderer, authenticate),
+        build_documents_router(database, services.blobs, services.renderer, authenticate, sealer=services.sealer),
         build_search_router(services.search, services.reranker, authenticate, rewriter=services.rewriter),
         build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
