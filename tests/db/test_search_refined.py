@@ -1,6 +1,7 @@
 """What follows the hot statement: exact forms, slips, repetitions, sections, broad questions; and nothing of what is hidden."""
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from tests.db.conftest import Tenant
@@ -380,9 +381,9 @@ class Watched(Database):
 
     reads = 0
 
-    async def read(self, caller: Caller | None, *queries: Query, is_snapshot: bool = False):  # type: ignore[no-untyped-def]  # as its parent
+    async def read(self, caller: Caller | None, *queries: Query, **options: Any):  # type: ignore[no-untyped-def]  # as its parent
         self.reads += 1
-        return await super().read(caller, *queries, is_snapshot=is_snapshot)
+        return await super().read(caller, *queries, **options)
 
 
 async def test_a_plain_question_is_one_round_trip(owner_url: str, tenant: Tenant, embedder: FakeEmbedder) -> None:

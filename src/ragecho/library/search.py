@@ -27,7 +27,6 @@ from ragecho.library.residency import ResidentIndexes
 from ragecho.library.resident_index import Candidates, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
-    GRAPH_LIST,
     INDEX_STATE,
     READABLE_CHUNKS,
     filter_parameters,
@@ -279,9 +278,8 @@ class PassageSearch:
                 for one, candidates in zip(asked, proposed, strict=True)
             ]
             now, *found = await self._database.read(
-                caller, _state_query(caller), *_graph_setting(route), *statements, is_snapshot=True
+                caller, _state_query(caller), *statements, is_snapshot=True, settings=_graph_settings(route)
             )
-            found = found[-len(statements) :]
             present = await self._counted(caller, _state(caller, now))
             self._remember(caller, present)
             if present.space_id != space.id:
@@ -378,8 +376,8 @@ def _key(caller: Caller) -> StateKey:
     return caller.workspace_id, caller.principals, caller.sees_all
 
 
-def _graph_setting(route: Route) -> tuple[Query, ...]:
-    return () if route.graph_list is None else ((GRAPH_LIST, {"length": str(route.graph_list)}),)
+def _graph_settings(route: Route) -> dict[str, str]:
+    return {} if route.graph_list is None else {"hnsw.ef_search": str(route.graph_list)}
 
 
 def _state_query(caller: Caller) -> Query:

@@ -202,5 +202,4 @@ INDEX_STATE = text("""
       from reader_counts c where c.workspace_id = w.id and c.principal = any (cast(:principals as text[]))
     ) r
     where w.id = :workspace_id""")
-GRAPH_LIST = text("select set_config('hnsw.ef_search', :length, true)")
 READABLE_CHUNKS = text("select ragecho_count_readable(:limit) as counted")

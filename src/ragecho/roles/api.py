@@ -100,7 +100,9 @@ def _routers(services: Services) -> list[APIRouter]:
     scim_url = f"{base_url_of(services.settings)}/scim/v2"
 
     return [
-        # Routes are matched in order: tokens are asked for far more often than anything else.
+        # Routes are matched in order, each costs a look: first what is asked for far more often than anything else.
+        build_search_router(services.search, services.reranker, authenticate, rewriter=services.rewriter),
+        build_ask_router(services.ask, authenticate),
         *build_identity_routers(services.identity),
         build_uploads_router(services.uploads, authenticate, max_files=IngestSettings().max_files_per_upload),
         build_resumable_router(services.resumable, authenticate),
@@ -108,8 +110,6 @@ def _routers(services: Services) -> list[APIRouter]:
         build_url_router(services.url_uploads, authenticate),
         build_sources_router(services.sources, authenticate),
         build_documents_router(database, services.blobs, services.renderer, authenticate, sealer=services.sealer),
-        build_search_router(services.search, services.reranker, authenticate, rewriter=services.rewriter),
-        build_ask_router(services.ask, authenticate),
         build_jobs_router(database, authenticate),
         build_index_router(services.index, services.reindexing, database, authenticate),
         *build_audit_routers(database, authenticate),
