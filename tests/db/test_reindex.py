@@ -20,6 +20,7 @@ from tests.db.conftest import SPACE, Tenant, make_tenant
 from tests.db.test_lifecycle import Lifetimes, World
 
 from ragecho.engines.fakes import FakeEmbedder
+from ragecho.ingest import jobs as job_acts
 from ragecho.ingest import reindex
 from ragecho.ingest.reindex import REINDEX_JOB, Reindexing
 from ragecho.ingest.reindex_work import ReindexWork
@@ -310,6 +311,21 @@ async def test_a_document_that_cannot_be_cut_fails_the_reindexing_after_some_pas
     assert "1 documents" in state.error["message"]
     assert await world.counted("chunks", OTHER) == 0
     await world.check()
+
+
+@pytest.mark.anyio
+async def test_a_part_of_a_reindexing_is_not_cancelled_alone(world: ReindexWorld) -> None:
+    await world.upload(2, Access.WORKSPACE, Priority.NORMAL)
+    await world.work(2)
+    await world.reindexing.start(world.writer, model="recut")
+    async with world.database.transaction(world.writer) as session:
+        found = await session.execute(text("select id from jobs where kind = 'reindex' and status = 'queued'"))
+        job_id = JobId(found.scalars().first())
+    with pytest.raises(Conflict, match="given up as a whole"):
+        async with world.database.transaction(world.writer) as session:
+            await job_acts.cancel_job(world.writer, session, job_id)
+    await world.finish_reindex()
+    assert (await world.state()).own == RECUT
 
 
 @pytest.mark.anyio

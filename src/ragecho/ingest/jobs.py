@@ -1,5 +1,6 @@
 """What people do with jobs: retry, cancel, discard. The document's state changes with its job, in one transaction."""
 
+from ragecho.ingest.reindex import REINDEX_JOB
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import Conflict, NotFound
 from ragecho.kernel.ids import JobId
@@ -52,6 +53,12 @@ async def cancel_job(caller: Caller, session: Session, job_id: JobId) -> Job:
     job = await _locked(caller, session, job_id)
     if job.status not in OPEN_STATUSES:
         raise Conflict(f"This job has ended already: it is {job.status}.")
+    if job.kind == REINDEX_JOB:
+        # One of several that fill a space: without it the space would never be full, and nobody would say so.
+        raise Conflict(
+            "This job is part of a re-indexing, which is given up as a whole: DELETE /api/v1/admin/index/reindex, or"
+            " `ragecho reindex --cancel`."
+        )
     error = {"code": "cancelled", "message": "Processing was cancelled. Retry the job to process the document."}
     await jobs.finish(session, caller, job.id, status="cancelled", error=error)
     if job.document_id is not None:
