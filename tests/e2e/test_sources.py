@@ -216,7 +216,8 @@ def test_a_watcher_sees_changes_as_they_come_and_ends_cleanly(
         "RAGECHO_SERVER": permissive.url,
         "RAGECHO_API_KEY": admin_key,
     }
-    command = [sys.executable, "-m", "ragecho", "watch", str(folder), "--tag", "live"]
+    # Run in the background of a script, everything inherits an ignored SIGINT; who sits at a terminal has none.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ragecho", "watch", str(folder), "--tag", "live"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
