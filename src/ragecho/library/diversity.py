@@ -76,11 +76,12 @@ def _is_near(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> 
     """Compare words only where nearness, length and some samples are the same: of what a search finds, next to nothing."""
     if abs(one.scores.get("vector", 0.0) - other.scores.get("vector", 0.0)) > _SAME_NEARNESS:
         return False
-    lengths = sorted((len(one.text), len(other.text)))
-    if lengths[0] < _SAME_LENGTH * lengths[1]:
+    text, its_text = one.text, other.text
+    shorter, longer = (len(text), len(its_text)) if len(text) < len(its_text) else (len(its_text), len(text))
+    if shorter < _SAME_LENGTH * longer:
         return False
-    middle, quarter = lengths[0] // 2, lengths[0] // 4
-    if not any(one.text[at : at + _SAMPLE] in other.text for at in (middle, quarter)):
+    middle, quarter = shorter // 2, shorter // 4
+    if text[middle : middle + _SAMPLE] not in its_text and text[quarter : quarter + _SAMPLE] not in its_text:
         return False
     mine, its = (words.setdefault(id(passage), frozenset(passage.text.split())) for passage in (one, other))
     differing = mine ^ its
