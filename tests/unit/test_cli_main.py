@@ -60,6 +60,17 @@ def test_models_run_under_the_command_line_leave_no_telemetry_session(tmp_path):
     assert list(tmp_path.iterdir()) == []  # ONNX Runtime's reporter writes `.ses` into the temporary folder
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_products_of_matrices_take_no_further_threads():
+    script = (
+        "import ragecho.cli.main, numpy, os; many = numpy.ones((3000, 384), numpy.float32);"
+        "many @ many[0]; many @ many.T; print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "1\n"
+
+
 def test_python_dash_m_is_the_same_command():
     done = subprocess.run([sys.executable, "-m", "ragecho", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"ragecho {version('ragecho')}\n")

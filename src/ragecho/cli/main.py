@@ -13,6 +13,9 @@ from ragecho.cli.lazy import App, Entry, LazyGroup
 # Official builds of ONNX Runtime report to their maker unless this is set before they load. Echo reports to nobody, and
 # what a command starts (the server, its workers) inherits this.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# The products of numpy are small here and many at once. OpenBLAS would split each between all cores and wait in a loop for
+# the slowest: beside other work a question over 3,000 vectors then took 6.7 ms of processor time instead of 0.3.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # What was given cannot be right, as the server or the library says.
 _BAD_USE = frozenset({"invalid_input", "validation_error"})
