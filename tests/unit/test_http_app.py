@@ -340,6 +340,7 @@ async def test_a_body_over_the_limit_is_refused_declared_or_streamed(client: htt
         await client.post("/api/v1/upload", content=chunks(1000, 5)),
     ):
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert "RAGECHO_HTTP_MAX_" in answer.json()["detail"]
         assert answer.headers["x-request-id"]
     assert (await client.post("/api/v1/upload", content=chunks(1024, 4))).json() == {"bytes": 4096}
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -21,6 +22,14 @@ _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ALWAYS_ANSWERED = frozenset({"/health", "/health/ready", "/metrics"})
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """The largest body, and the setting by which an administrator raises it."""
+
+    size: int
+    setting: str = ""
 
 
 class ConcurrencyLimitMiddleware:
@@ -54,13 +63,14 @@ class ConcurrencyLimitMiddleware:
 class InputGuardMiddleware:
     """Refuses addresses and bodies that no route can handle, before a route sees them.
 
-    `limits` maps path prefixes to the largest body in bytes; the longest match counts, `default_bytes` elsewhere.
+    `limits` maps path prefixes of uploads to the largest body in bytes; the longest match counts, `default_bytes` elsewhere.
     """
 
     def __init__(self, app: ASGIApp, default_bytes: int, limits: Mapping[str, int]) -> None:
         self._app = app
-        self._default = default_bytes
-        self._limits = sorted(limits.items(), key=lambda item: -len(item[0]))
+        self._default = _Limit(default_bytes, "RAGECHO_HTTP_MAX_BODY_BYTES")
+        uploads = sorted(limits.items(), key=lambda item: -len(item[0]))
+        self._limits = [(prefix, _Limit(size, "RAGECHO_HTTP_MAX_UPLOAD_BYTES")) for prefix, size in uploads]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with a checked request."""
@@ -78,30 +88,30 @@ class InputGuardMiddleware:
             return
         kind = _checked_kind(headers.get("content-type", ""))
         limit = self._limit_of(scope["path"])
-        if kind:
-            limit = min(limit, MAX_CHECKED_BYTES)
-        if length is not None and (not length.isascii() or not length.isdigit() or int(length[:20]) > limit):
+        if kind and limit.size > MAX_CHECKED_BYTES:
+            limit = _Limit(MAX_CHECKED_BYTES)
+        if length is not None and (not length.isascii() or not length.isdigit() or int(length[:20]) > limit.size):
             await _refuse_size(scope, receive, send, limit)
         elif kind:
             await self._run_checked(scope, receive, send, kind, limit)
         else:
             await self._run_counted(scope, receive, send, limit)
 
-    def _limit_of(self, path: str) -> int:
-        return next((size for prefix, size in self._limits if path.startswith(prefix)), self._default)
+    def _limit_of(self, path: str) -> _Limit:
+        return next((limit for prefix, limit in self._limits if path.startswith(prefix)), self._default)
 
-    async def _run_checked(self, scope: Scope, receive: Receive, send: Send, kind: str, limit: int) -> None:
+    async def _run_checked(self, scope: Scope, receive: Receive, send: Send, kind: str, limit: _Limit) -> None:
         """Read the whole body, check it, and hand it to the application in one piece."""
         try:
             async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-                body = await _read_body(receive, limit)
+                body = await _read_body(receive, limit.size)
         except TimeoutError:
             detail = "The body did not arrive in time."
             await problem_response(scope, status=408, code="request_timeout", detail=detail)(scope, receive, send)
             return
         if body is None:
             return  # the client left
-        if len(body) > limit:
+        if len(body) > limit.size:
             await _refuse_size(scope, receive, send, limit)
             return
         fault = _json_fault(body) if kind == "json" else _form_fault(body)
@@ -119,7 +129,7 @@ class InputGuardMiddleware:
 
         await self._app(scope, replay, send)
 
-    async def _run_counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    async def _run_counted(self, scope: Scope, receive: Receive, send: Send, limit: _Limit) -> None:
         """Count a streamed body; over the limit, whatever the application answers becomes 413."""
         seen = 0
         has_started = False
@@ -128,13 +138,13 @@ class InputGuardMiddleware:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > limit:
+            if seen > limit.size:
                 raise _BodyTooLargeError
             return message
 
         async def replaced(message: Message) -> None:
             nonlocal has_started
-            if seen > limit and not has_started:
+            if seen > limit.size and not has_started:
                 return
             has_started = True
             await send(message)
@@ -142,9 +152,9 @@ class InputGuardMiddleware:
         try:
             await self._app(scope, counted, replaced)
         except Exception:
-            if seen <= limit:
+            if seen <= limit.size:
                 raise
-        if seen > limit and not has_started:
+        if seen > limit.size and not has_started:
             await _refuse_size(scope, receive, send, limit)
 
 
@@ -152,11 +162,17 @@ class _BodyTooLargeError(Exception):
     """Stops whoever reads the body; never leaves this module."""
 
 
-async def _refuse_size(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+async def _refuse_size(scope: Scope, receive: Receive, send: Send, limit: _Limit) -> None:
     metrics.HTTP_REFUSED.labels("body").inc()
-    detail = f"The body is larger than {limit} bytes."
+    remedy = f"; an administrator raises this by {limit.setting}." if limit.setting else "."
+    detail = f"The body is larger than {limit.size} bytes{remedy}"
     refusal = problem_response(
-        scope, status=413, code="too_large", detail=detail, facts={"max_bytes": limit}, headers={"Connection": "close"}
+        scope,
+        status=413,
+        code="too_large",
+        detail=detail,
+        facts={"max_bytes": limit.size},
+        headers={"Connection": "close"},
     )
     await refusal(scope, receive, send)
 
