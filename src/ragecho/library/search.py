@@ -12,8 +12,7 @@ import numpy as np
 import orjson
 
 from ragecho.kernel.caller import Caller
-from ragecho.kernel.errors import NotFound
-from ragecho.kernel.ids import ChunkId, VersionId, WorkspaceId
+from ragecho.kernel.ids import ChunkId, VersionId
 from ragecho.kernel.passages import EmbeddingSpace, Passage
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
@@ -27,12 +26,12 @@ from ragecho.library.residency import ResidentIndexes
 from ragecho.library.resident_index import Candidates, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
-    INDEX_STATE,
     READABLE_CHUNKS,
     filter_parameters,
     matching_size_statement,
     search_statement,
 )
+from ragecho.library.search_state import StateKey, state_key, state_of, state_query
 from ragecho.library.spaces import SpaceCache
 from ragecho.platform.database import Database, Query
 from ragecho.platform.telemetry import span
@@ -44,7 +43,6 @@ __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning",
 
 # Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
 REMEMBERED_STATES = 10_000
-StateKey = tuple[WorkspaceId, tuple[str, ...], bool]
 
 
 class SearchMode(StrEnum):
@@ -183,7 +181,11 @@ class PassageSearch:
             return len(tokens.offsets([word])[0]) == 1
 
         return Refining(
-            self._database, find=find, embed=embed, knows=knows, stemmings=lambda: self._states[_key(caller)].stemmings
+            self._database,
+            find=find,
+            embed=embed,
+            knows=knows,
+            stemmings=lambda: self._states[state_key(caller)].stemmings,
         )
 
     async def expand(self, caller: Caller, found: Found, how: Expand) -> Found:
@@ -201,7 +203,7 @@ class PassageSearch:
         mode: SearchMode,
         wanted: SearchFilter,
     ) -> Kept:
-        state = self._states.get(_key(caller)) or await self._present_state(caller)
+        state = self._states.get(state_key(caller)) or await self._present_state(caller)
         while True:
             started = time.perf_counter()
             space = await self._spaces.get(state.space_id)
@@ -225,8 +227,8 @@ class PassageSearch:
 
     async def index_version(self, caller: Caller) -> IndexVersion:
         """Return the state that the index is in now. Raises `NotFound` without the workspace."""
-        (rows,) = await self._database.read(caller, _state_query(caller))
-        state = _state(caller, rows)
+        (rows,) = await self._database.read(caller, state_query(caller))
+        state = state_of(caller, rows)
         return IndexVersion(state.space_id, state.version)
 
     async def close(self) -> None:
@@ -278,9 +280,9 @@ class PassageSearch:
                 for one, candidates in zip(asked, proposed, strict=True)
             ]
             now, *found = await self._database.read(
-                caller, _state_query(caller), *statements, is_snapshot=True, settings=_graph_settings(route)
+                caller, state_query(caller), *statements, is_snapshot=True, settings=_graph_settings(route)
             )
-            present = await self._counted(caller, _state(caller, now))
+            present = await self._counted(caller, state_of(caller, now))
             self._remember(caller, present)
             if present.space_id != space.id:
                 return [[] for _ in queries], present
@@ -349,14 +351,14 @@ class PassageSearch:
         return statement, {name: parameters[name] for name in names}
 
     async def _present_state(self, caller: Caller) -> IndexState:
-        (rows,) = await self._database.read(caller, _state_query(caller))
-        return await self._counted(caller, _state(caller, rows))
+        (rows,) = await self._database.read(caller, state_query(caller))
+        return await self._counted(caller, state_of(caller, rows))
 
     async def _counted(self, caller: Caller, state: IndexState) -> IndexState:
         """Return the state with the readable chunks counted where their labels' counts leave the way open."""
         if not state.is_unsure(self._tuning):
             return state
-        known = self._states.get(_key(caller))
+        known = self._states.get(state_key(caller))
         if known is not None and known.version == state.version:
             return known
         limit = self._tuning.few_chunks
@@ -366,36 +368,11 @@ class PassageSearch:
         return replace(state, readable=readable, surely_readable=counted)
 
     def _remember(self, caller: Caller, state: IndexState) -> None:
-        self._states[_key(caller)] = state
-        self._states.move_to_end(_key(caller))
+        self._states[state_key(caller)] = state
+        self._states.move_to_end(state_key(caller))
         while len(self._states) > REMEMBERED_STATES:
             self._states.popitem(last=False)
 
 
-def _key(caller: Caller) -> StateKey:
-    return caller.workspace_id, caller.principals, caller.sees_all
-
-
 def _graph_settings(route: Route) -> dict[str, str]:
     return {} if route.graph_list is None else {"hnsw.ef_search": str(route.graph_list)}
-
-
-def _state_query(caller: Caller) -> Query:
-    return INDEX_STATE, {"workspace_id": caller.workspace_id, "principals": list(caller.principals)}
-
-
-def _state(caller: Caller, rows: Sequence[Mapping[str, Any]]) -> IndexState:
-    if not rows:
-        raise NotFound("There is no such workspace.")
-    row = rows[0]
-    chunks = row["chunks"]
-    return IndexState(
-        row["space_id"],
-        row["dimensions"],
-        chunks,
-        tuple(row["stemmings"]),
-        row["version"],
-        chunks if caller.sees_all else min(chunks, row["readable"]),
-        chunks if caller.sees_all else min(chunks, row["surely_readable"]),
-        row["is_graphed"],
-    )
