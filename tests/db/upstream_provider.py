@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -206,21 +207,40 @@ def _is_client(authorization: str, form: dict[str, str]) -> bool:
     return (form.get("client_id"), form.get("client_secret")) == (CLIENT_ID, CLIENT_SECRET)
 
 
+# Accounts of one issuer are one person's: a port that the system gives out twice would be another test's provider.
+_used_ports: set[int] = set()
+
+
+def _socket_of_its_own(config: uvicorn.Config) -> socket.socket:
+    held = []
+    try:
+        while True:
+            bound = config.bind_socket()
+            port = bound.getsockname()[1]
+            if port not in _used_ports:
+                _used_ports.add(port)
+                return bound
+            held.append(bound)
+    finally:
+        for one in held:
+            one.close()
+
+
 @contextmanager
 def running(upstream: Upstream) -> Iterator[Upstream]:
-    """Serve it on a free port; its issuer is set."""
+    """Serve it on a port that nobody had before; its issuer is set."""
     config = uvicorn.Config(upstream.app(), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    upstream.issuer = f"http://127.0.0.1:{socket.getsockname()[1]}"
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    bound = _socket_of_its_own(config)
+    upstream.issuer = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
         yield upstream
     finally:
         server.should_exit = True
         thread.join(10)
-        socket.close()
+        bound.close()
 
 
 def answer_of(url: str) -> dict[str, str]:
