@@ -17,6 +17,7 @@ compile dev.txt --python-version 3.12 --group dev --group eval -c requirements/b
 compile build.txt --python-version 3.12 -c requirements/base.txt -c requirements/dev.txt requirements/build.in
 compile tools.txt --python-version 3.8 requirements/tools.in # installed by whatever Python the machine has
 compile node.txt --python-version 3.12 requirements/node.in
+compile s3-server.txt --python-version 3.12 requirements/s3-server.in
 compile peers.txt --python-version 3.12 --overrides requirements/peers.overrides.txt requirements/peers.in
 if grep -n '://' requirements/*.txt; then
     echo "lock: the lines above carry an address; remove it" >&2

@@ -129,6 +129,13 @@ install_requirements() {
             "$uv" pip install --quiet --python .venv --require-hashes -r requirements/node.txt >&2
             stamp node "$node_hash"
         fi
+        s3_hash=$(hash_of requirements/s3-server.txt)
+        if is_stale s3 "$s3_hash" || [ ! -x .tools/s3-test-server/bin/moto_server ]; then
+            say "installing requirements/s3-server.txt into .tools/s3-test-server"
+            "$uv" venv --quiet --clear --python .venv/bin/python .tools/s3-test-server
+            "$uv" pip install --quiet --python .tools/s3-test-server/bin/python --require-hashes -r requirements/s3-server.txt >&2
+            stamp s3 "$s3_hash"
+        fi
     fi
 }
 

@@ -5,6 +5,7 @@ same; what is gone is told; a wrong password is a refusal that says so.
 """
 
 import asyncio
+import atexit
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from imaplib import IMAP4
 from pathlib import Path
@@ -99,24 +101,29 @@ class Bucket:
         return build_source(S3Config(bucket="nobodys", endpoint=self.url), {}, LIMITS)
 
 
-@contextmanager
-def bucket(_: Path) -> Iterator[Place]:
+@cache
+def s3_server() -> str:
+    """Start the server, which takes seconds, once; return its URL."""
     beside = Path(__file__).parents[2] / ".tools" / "s3-test-server" / "bin" / "moto_server"
     command = os.environ.get("RAGECHO_TEST_S3_SERVER") or str(beside)
     if not Path(command).exists():
-        pytest.skip("no moto_server (pip install 'moto[server]' somewhere); RAGECHO_TEST_S3_SERVER names it")
+        pytest.skip("no moto_server (make setup-dev installs it); RAGECHO_TEST_S3_SERVER names another")
     port = free_port()
     process = subprocess.Popen(
         [command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        made = Bucket(f"http://127.0.0.1:{port}")
-        answering(made.url, process)
-        made._send("PUT", "")
-        yield made
-    finally:
-        process.terminate()
-        process.wait(20)
+    atexit.register(process.wait, 20)
+    atexit.register(process.terminate)
+    answering(f"http://127.0.0.1:{port}", process)
+    return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def bucket(_: Path) -> Iterator[Place]:
+    made = Bucket(s3_server())
+    httpx.post(f"{made.url}/moto-api/reset").raise_for_status()
+    made._send("PUT", "")
+    yield made
 
 
 # --- Git: the reference implementation serves, over HTTP with a password and from files.
