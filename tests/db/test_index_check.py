@@ -114,6 +114,16 @@ async def test_a_rebuild_counts_anew_and_corrects_readers(place: Place) -> None:
     assert await place.findings() == set()
 
 
+async def test_a_rebuild_finds_out_again_how_words_are_stemmed_and_how_far_the_graph_is(place: Place) -> None:
+    await place.run("update documents set language = 'de' where id = :d")
+    await place.run("update chunk_vectors set in_graph = true where document_id = :d")
+    await place.run("delete from index_statistics where workspace_id = :w")
+    await place.index.rebuild(place.caller)
+    async with place.database.transaction(place.caller) as session:
+        (row,) = await session.execute(text("select stemmings, graph from index_statistics"))
+    assert tuple(row) == (["german"], "whole")
+
+
 async def test_a_rebuild_queues_documents_whose_pieces_are_missing(place: Place) -> None:
     await place.run("delete from chunk_vectors where document_id = :d")
     repaired = await place.index.rebuild(place.caller)

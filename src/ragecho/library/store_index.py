@@ -1,12 +1,15 @@
 """SQL that compares what the index holds with what it should hold. For a caller that sees the whole workspace."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ragecho.kernel.caller import Caller
+from ragecho.library.analysis import algorithm_of
 
 SAMPLES = 10
 _W = "workspace_id = :workspace_id"
@@ -168,6 +171,12 @@ RECOUNT = (
         from chunk_terms where {_W} group by space_id
         on conflict (workspace_id, space_id) do update set chunks = excluded.chunks, terms = excluded.terms,
           weights_length = excluded.weights_length, version = s.version + 1"""),
+    # Only a graph that holds every vector is searched; one that holds some goes on growing.
+    text(f"""
+        update index_statistics s set graph = case when v.graphed = v.vectors then 'whole' when v.graphed > 0 then 'growing' else 'none' end
+        from (select space_id, count(*) as vectors, count(*) filter (where in_graph) as graphed
+              from chunk_vectors where {_W} group by space_id) v
+        where s.{_W} and s.space_id = v.space_id"""),
     text(f"""
         update index_statistics s set chunks = 0, terms = 0, version = version + 1 where {_W} and not exists
           (select from chunk_terms c where c.{_W} and c.space_id = s.space_id)"""),
@@ -175,6 +184,11 @@ RECOUNT = (
         update chunk_terms c set weights = ragecho_bm25_weights(c.terms, c.frequencies, c.length, s.weights_length)
         from index_statistics s where c.{_W} and s.{_W} and s.space_id = c.space_id"""),
 )
+
+LANGUAGES = text(f"""
+    select distinct c.space_id, d.language from chunk_terms c
+    join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id where c.{_W}""")
+SET_STEMMINGS = text(f"update index_statistics set stemmings = :stemmings where {_W} and space_id = :space_id")
 
 
 async def compare(session: AsyncConnection, caller: Caller, comparison: Comparison) -> tuple[int, list[Any]]:
@@ -205,8 +219,15 @@ async def wrong_counts(session: AsyncConnection, caller: Caller) -> int:
 
 async def recount(session: AsyncConnection, caller: Caller) -> None:
     """Make counts, sizes and weights anew from the entries. The caller holds the index lock."""
+    parameters = {"workspace_id": caller.workspace_id}
     for statement in RECOUNT:
-        await session.execute(statement, {"workspace_id": caller.workspace_id})
+        await session.execute(statement, parameters)
+    languages = await session.execute(LANGUAGES, parameters)
+    by_space: defaultdict[UUID, set[str]] = defaultdict(set)
+    for space_id, language in languages:
+        by_space[space_id].add(algorithm_of(language))
+    for space_id, stemmings in by_space.items():
+        await session.execute(SET_STEMMINGS, parameters | {"space_id": space_id, "stemmings": sorted(stemmings)})
 
 
 async def copy_readers(session: AsyncConnection, caller: Caller) -> None:
