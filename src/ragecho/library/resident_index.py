@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from ragecho.kernel.caller import Caller
@@ -136,7 +137,8 @@ class ResidentIndex:
             numbers, scores = numbers[kept], scores[kept]
         order = np.lexsort((numbers, -scores))[:depth]
         ids = b",".join(self.ids[numbers[order]].tolist()).decode()
-        return Candidates("{" + ids + "}", "{" + ",".join(map(repr, scores[order].tolist())) + "}")
+        best = orjson.dumps(scores[order].astype(np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        return Candidates("{" + ids + "}", "{" + best[1:-1] + "}")
 
     def _mask(self, caller: Caller) -> Mask | None:
         """Return which chunks the caller may read; None for all."""
