@@ -1,5 +1,6 @@
 """What is held in memory finds what the database finds, and counts only in the state that the database is in."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -54,8 +55,19 @@ class Prepared:
         return self._vectors[int(query.rsplit(maxsplit=1)[-1])]
 
 
+@pytest.fixture(scope="module")
+def unchanged(owner_url: str) -> Filled:
+    """One for all tests that only read."""
+    return asyncio.run(make_filled(owner_url))
+
+
 @pytest.fixture
 async def filled(owner_url: str) -> Filled:
+    """One of the test's own."""
+    return await make_filled(owner_url)
+
+
+async def make_filled(owner_url: str) -> Filled:
     database = Database(owner_url, pool_size=1)
     tenant = await make_tenant(database)
     await database.close()
@@ -104,18 +116,18 @@ async def state(database: Database, caller: Caller) -> tuple[UUID, int]:
 @pytest.mark.parametrize("tuning", [GRAPH, SCAN], ids=["graph", "scan"])
 @pytest.mark.parametrize("share", [ALL, *SHARES])
 async def test_memory_finds_what_the_database_finds(
-    database: Database, filled: Filled, share: str, tuning: SearchTuning
+    database: Database, unchanged: Filled, share: str, tuning: SearchTuning
 ) -> None:
     plain, held, resident = searches(database, tuning)
-    caller, rng = filled.caller(share), random.Random(5)
+    caller, rng = unchanged.caller(share), random.Random(5)
     await warm(held, resident, caller)
-    assert resident.at(caller, *await state(database, filled.tenant.worker())) is not None
+    assert resident.at(caller, *await state(database, unchanged.tenant.worker())) is not None
     for mode in SearchMode:
         # The graph's own neighbours are compared by the selective tests; here the words are what memory proposes.
         if tuning is GRAPH and mode is SearchMode.VECTOR:
             continue
         for number in range(10):
-            words = " ".join(rng.choices(filled.words[rng.randrange(CHUNKS)], k=6))
+            words = " ".join(rng.choices(unchanged.words[rng.randrange(CHUNKS)], k=6))
             wanted = await plain.search(caller, query=f"{words} {number}", k=10, mode=mode)
             found = await held.search(caller, query=f"{words} {number}", k=10, mode=mode)
             assert shown(wanted)
@@ -155,9 +167,9 @@ async def test_a_change_is_seen_by_the_very_next_search_and_held_after_the_next_
     assert [one for one, _ in shown(again)] == [one for one, _ in shown(after)]
 
 
-async def test_an_index_over_the_budget_is_not_held(database: Database, filled: Filled) -> None:
+async def test_an_index_over_the_budget_is_not_held(database: Database, unchanged: Filled) -> None:
     resident = ResidentIndexes(database, budget_bytes=100_000, vectors_below=0)
-    worker = filled.tenant.worker()
+    worker = unchanged.tenant.worker()
     now = await state(database, worker)
     for _ in range(SEARCHES_BEFORE_READING + 1):
         assert resident.at(worker, *now) is None
@@ -165,13 +177,13 @@ async def test_an_index_over_the_budget_is_not_held(database: Database, filled: 
     assert resident.at(worker, *now) is None
 
 
-async def test_what_was_searched_longest_ago_makes_room(database: Database, filled: Filled, owner_url: str) -> None:
+async def test_what_was_searched_longest_ago_makes_room(database: Database, unchanged: Filled, owner_url: str) -> None:
     owner = Database(owner_url, pool_size=1)
     other = await make_tenant(owner)
     await owner.close()
     terms = [[1 + n % 50, 60 + n % 7] for n in range(CHUNKS)]
     fill(owner_url, other, random_vectors(CHUNKS, seed=3), [["workspace"]] * CHUNKS, terms)
-    workers = [filled.tenant.worker(), other.worker()]
+    workers = [unchanged.tenant.worker(), other.worker()]
     states = [await state(database, worker) for worker in workers]
     resident = ResidentIndexes(database, budget_bytes=500_000, vectors_below=0)
     for worker, now in zip(workers, states, strict=True):
@@ -183,9 +195,9 @@ async def test_what_was_searched_longest_ago_makes_room(database: Database, fill
     assert resident.at(workers[1], *states[1]) is not None
 
 
-async def test_another_tenants_caller_gets_nothing_of_a_held_index(database: Database, filled: Filled) -> None:
+async def test_another_tenants_caller_gets_nothing_of_a_held_index(database: Database, unchanged: Filled) -> None:
     _, held, resident = searches(database, SCAN)
-    await warm(held, resident, filled.tenant.worker())
-    stranger = replace(filled.tenant.member(), principals=("group:none",))
+    await warm(held, resident, unchanged.tenant.worker())
+    stranger = replace(unchanged.tenant.member(), principals=("group:none",))
     found = await held.search(stranger, query="word1 word2 4", k=10)
     assert found.passages == []
