@@ -10,6 +10,7 @@ MODERATE: dict[str, list[str]] = {
     "ingest": ["--documents", "100"],
     "pipeline": ["--documents", "500"],
     "search": ["--sizes", "10000", "--requests", "200"],
+    "tenants": ["--small", "5", "--large", "5000", "--requests", "200"],
     "embedding": [],
     "parsing": [],
 }
@@ -19,6 +20,7 @@ FULL: dict[str, list[str]] = {
     "ingest": ["--documents", "300", "--rounds", "3"],
     "pipeline": ["--documents", "1000"],
     "search": ["--sizes", "10000,100000", "--requests", "500"],
+    "tenants": [],
     "embedding": ["--passages", "400"],
     "parsing": [],
 }

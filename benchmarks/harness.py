@@ -214,14 +214,20 @@ class Load:
         }
 
 
-def post_all(url: str, key: str, path: str, payloads: Sequence[dict[str, Any]], *, clients: int) -> Load:
+def post_all(
+    url: str, key: str | Sequence[str], path: str, payloads: Sequence[dict[str, Any]], *, clients: int
+) -> Load:
     """Send every payload, `clients` at a time over kept connections, and return the answers in order.
 
+    `key` is everybody's, or each payload's own.
     Bare streams, because a full HTTP client costs a millisecond of the same cores that the server runs on.
     Raises `RuntimeError` for any status but 200.
     """
     host, port = urlsplit(url).hostname or "", urlsplit(url).port or 80
-    requests = [_request(host, path, key, json.dumps(payload).encode()) for payload in payloads]
+    keys = [key] * len(payloads) if isinstance(key, str) else key
+    requests = [
+        _request(host, path, own, json.dumps(payload).encode()) for own, payload in zip(keys, payloads, strict=True)
+    ]
     latencies, bodies = [0.0] * len(requests), [b""] * len(requests)
 
     async def client(waiting: Iterator[tuple[int, bytes]]) -> None:

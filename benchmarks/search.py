@@ -64,11 +64,11 @@ async def embed_questions(questions: list[str]) -> Matrix:
     return np.stack([await embedder.embed_query(question) for question in questions])
 
 
-async def fill(url: str, texts: Texts, pool: Matrix, size: int) -> Filled:
+async def fill(url: str, texts: Texts, pool: Matrix, size: int, *, slug: str | None = None) -> Filled:
     """Make a workspace of `size` chunks in the server's own database, written as ingestion writes them."""
     database = Database(url, pool_size=2, application_name="benchmark")
     administrator = tenancy.local_administrator()
-    slug, space = f"bench-{size}", space_of(Settings())
+    slug, space = slug or f"bench-{size}", space_of(Settings())
     async with database.transaction(administrator) as session:
         workspace = await tenancy.create_workspace(
             administrator, session, slug=slug, name=slug, description="", space=space
