@@ -2,7 +2,7 @@
 
 Workspaces are filled through the library with prepared vectors, then a real `ragecho serve` is asked questions that no
 cache has seen. Recall compares the vector side's first ten with an exact scan in this process. The graph of a large
-workspace is taken down before and built at once afterwards, which takes a fifth of the time.
+workspace is taken down before it is filled, and built at once afterwards.
 
 Every workspace also has documents that carry further labels: a tenth of them, a hundredth, a thousandth. Callers who may
 read only those search through the library itself: recall and time where little is readable.
@@ -111,7 +111,7 @@ def take_down_graph(url: str) -> str:
 
 
 def build_graph(url: str, definition: str) -> float:
-    """Build the graph with the memory it needs (it is many times slower once that is used up); return the seconds."""
+    """Build the graph with the memory it needs (it is several times slower once that is used up); return the seconds."""
     started = time.perf_counter()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set maintenance_work_mem = '4GB'")

@@ -8,10 +8,11 @@ the small ones, some of which are asked far more often than others (by 1, 1/2, 1
 import argparse
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Load, memory_of_tree, percentile, post_all, scratch, serving, show, write_report
+from benchmarks.harness import Load, memory_of_tree, post_all, scratch, serving, show, write_report
 from benchmarks.prepared_vectors import embed_sentences
 from benchmarks.search import PATH, analyze, fill
 from benchmarks.texts import Texts, load_texts
@@ -26,15 +27,9 @@ def asked(texts: Texts, rng: random.Random, number: int) -> list[dict[str, Any]]
 
 
 def row(name: str, load: Load, chosen: list[bool] | None = None) -> dict[str, Any]:
-    """Return the numbers of those requests that are `chosen`; the rate is that of all."""
+    """Return the numbers of those requests that are `chosen`."""
     times = [time for place, time in enumerate(load.latencies_ms) if chosen is None or chosen[place]]
-    return {
-        "asked": name,
-        "requests": len(times),
-        "p50_ms": round(percentile(times, 50), 1),
-        "p95_ms": round(percentile(times, 95), 1),
-        "per_second_in_all": round(len(load.latencies_ms) / load.seconds, 1),
-    }
+    return {"asked": name, **replace(load, latencies_ms=times).summary()}
 
 
 def measure(*, small: int, chunks: int, large: int, requests: int, clients: int) -> dict[str, Any]:

@@ -226,7 +226,7 @@ async def test_what_the_provider_says_of_the_login_is_carried(sso: Sso, upstream
 async def test_an_id_token_with_a_wrong_claim_is_refused(sso: Sso, upstream: Upstream, cheat: dict[str, Any]) -> None:
     upstream.id_token_claims = cheat
     assert await sso.fault() is Fault.ID_TOKEN
-    assert await sso.rows("select from federated_identities where provider_id = :id", id=sso.provider_id) == []
+    assert await sso.rows("select from federated_identities where issuer = :i", i=upstream.issuer) == []
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def ask(
     with exit code 0. With --stream --json every event is one line of JSON.
     """
     with connect(server, api_key, workspace) as echo:
-        options: dict[str, Any] = {"k": k, "tags": tags, "model": model, "fresh": fresh or None}
-        if not rewrite:
-            options["rewrite"] = False
+        # What is None is left to the server.
+        options: dict[str, Any] = {"k": k, "tags": tags, "model": model}
+        options |= {"fresh": fresh or None, "rewrite": None if rewrite else False}
         if stream:
             _stream(echo, question, options, as_json=as_json)
             return

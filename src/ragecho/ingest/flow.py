@@ -20,6 +20,7 @@ from ragecho.kernel.ids import JobId, VersionId
 from ragecho.kernel.parsed import ParsedDocument, from_json, to_json
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.library import writing as library
+from ragecho.library.locked_files import passwords_of
 from ragecho.library.model import Document, Version, WorkspaceSpaces
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
@@ -31,7 +32,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedders
 from ragecho.ports.language_detector import LanguageDetector
 from ragecho.ports.parser import Parser, ParseRequest
-from ragecho.ports.sealer import FILE_PASSWORD, SealBrokenError, Sealer
+from ragecho.ports.sealer import Sealer
 
 log = get_logger(__name__)
 
@@ -100,7 +101,7 @@ class IngestFlow:
     async def parse_again(self, caller: Caller, version: Version) -> ParsedDocument:
         """Read a version's original file anew, for what was stored before it could be. Raises `ParseFailed`."""
         async with self._blobs.local_path(caller.workspace_id, version.sha256) as path:
-            passwords = self._passwords(version)
+            passwords = passwords_of(version, self._sealer)
             request = ParseRequest(path, version.filename, version.content_type, passwords=passwords, recognise=True)
             (outcome,) = await self._parser.parse_many([request], limits=self._settings.parse_limits())
         if isinstance(outcome, Exception):
@@ -183,7 +184,7 @@ class IngestFlow:
                         path,
                         version.filename,
                         version.content_type,
-                        passwords=self._passwords(version, job.sealed),
+                        passwords=passwords_of(version, self._sealer, given=job.sealed),
                         recognise=job.queue == OCR_QUEUE,
                     )
             # How much is recognised at once is limited by the queue that this comes from (`jobs.fetching`).
@@ -193,18 +194,6 @@ class IngestFlow:
                     asked = list(requests.values())
                     outcomes = await self._parser.parse_many(asked, limits=self._settings.parse_limits())
         return found | dict(zip(requests, outcomes, strict=True))
-
-    def _passwords(self, version: Version, given: str | None = None) -> tuple[str, ...]:
-        """Return the password that came with the upload, or opened the version before; where it cannot be opened, none."""
-        sealed = given or version.sealed
-        if sealed is None or self._sealer is None:
-            return ()
-        try:
-            return (self._sealer.open(sealed, purpose=FILE_PASSWORD),)
-        except SealBrokenError:
-            # The document fails as one without a password does; this line says why to who runs the worker.
-            log.warning("ingest.password_not_readable", version_id=str(version.id), setting="RAGECHO_IDENTITY_SECRET")
-            return ()
 
     async def _hand_on(self, caller: Caller, job: Job) -> HandedOn:
         """Let a document wait for the recognition of its pages, which must not hold the places of others."""

@@ -14,13 +14,14 @@ from ragecho.kernel.caller import Access, Caller, readers_of
 from ragecho.kernel.errors import InvalidInput, TooLarge, Unavailable
 from ragecho.kernel.ids import DocumentId, JobId, VersionId, uuid7
 from ragecho.library import writing as library
+from ragecho.library.locked_files import FILE_PASSWORD
 from ragecho.library.model import Version
 from ragecho.library.service import checked_metadata, checked_tags, get_document
 from ragecho.platform.database import Database, Session
 from ragecho.platform.jobs import store as jobs
 from ragecho.platform.jobs.model import Priority
 from ragecho.ports.blobs import BlobStore, StoredBlob
-from ragecho.ports.sealer import FILE_PASSWORD, Sealer
+from ragecho.ports.sealer import Sealer
 from ragecho.tenancy import grants
 
 __all__ = [

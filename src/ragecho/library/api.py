@@ -16,14 +16,15 @@ from ragecho.kernel.ids import DocumentId
 from ragecho.library import service, store_documents
 from ragecho.library.administration import opened
 from ragecho.library.contents import remove_unreferenced
-from ragecho.library.model import Document, DocumentFilter
+from ragecho.library.locked_files import passwords_of
+from ragecho.library.model import DocumentFilter
 from ragecho.library.query.broad import overview_of
 from ragecho.library.query.options import Scope
 from ragecho.library.query.rewrite import Asked, QueryRewriter, Rewritten
 from ragecho.library.rerank import policy_for, rerank
 from ragecho.library.schemas import ChunkOut, DocumentOut, DocumentPatch, SearchFilters, SearchIn, SearchOut
 from ragecho.library.search import PassageSearch
-from ragecho.platform.database import Database, Session
+from ragecho.platform.database import Database
 from ragecho.platform.http.authentication import Authenticate
 from ragecho.platform.http.pages import Page, PageParams
 from ragecho.platform.http.permissions import requires
@@ -32,7 +33,7 @@ from ragecho.ports.blobs import BlobStore
 from ragecho.ports.page_renderer import PageRenderer
 from ragecho.ports.parser import ParseLimits
 from ragecho.ports.reranker import Reranker
-from ragecho.ports.sealer import FILE_PASSWORD, SealBrokenError, Sealer
+from ragecho.ports.sealer import Sealer
 
 log = get_logger(__name__)
 
@@ -56,7 +57,7 @@ def build_documents_router(
     renderer: PageRenderer,
     authenticate: Authenticate,
     *,
-    sealer: Sealer | None = None,
+    sealer: Sealer,
 ) -> APIRouter:
     """Return the routes that read, change and delete documents. `sealer` opens the passwords of locked files."""
     router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
@@ -189,7 +190,10 @@ def build_documents_router(
             session,
         ):
             document = await service.get_document(who, session, wanted)
-            passwords = await _passwords(who, session, document, sealer)
+            passwords: tuple[str, ...] = ()
+            if document.current_version_id is not None:
+                version = await store_documents.get_version(session, who, document.current_version_id)
+                passwords = passwords_of(version, sealer) if version is not None else ()
             if highlight and document.current_version_id is not None:
                 start, end = (int(part) for part in highlight.split("-"))
                 words = await store_documents.version_text(
@@ -264,20 +268,6 @@ def build_search_router(
         return SearchOut.of(replace(found, timings_ms=understood | found.timings_ms), asked, done)
 
     return router
-
-
-async def _passwords(caller: Caller, session: Session, document: Document, sealer: Sealer | None) -> tuple[str, ...]:
-    """Return what opened the document's file when it was read; none where it is not locked, or cannot be told."""
-    if sealer is None or document.current_version_id is None:
-        return ()
-    version = await store_documents.get_version(session, caller, document.current_version_id)
-    if version is None or version.sealed is None:
-        return ()
-    try:
-        return (sealer.open(version.sealed, purpose=FILE_PASSWORD),)
-    except SealBrokenError:
-        log.warning("document.password_not_readable", version_id=str(version.id), setting="RAGECHO_IDENTITY_SECRET")
-        return ()
 
 
 async def _understood(query: str, rewriter: QueryRewriter | None) -> tuple[Rewritten, dict[str, float]]:

@@ -77,7 +77,7 @@ def _is_near(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> 
     if abs(one.scores.get("vector", 0.0) - other.scores.get("vector", 0.0)) > _SAME_NEARNESS:
         return False
     text, its_text = one.text, other.text
-    shorter, longer = (len(text), len(its_text)) if len(text) < len(its_text) else (len(its_text), len(text))
+    shorter, longer = sorted((len(text), len(its_text)))
     if shorter < _SAME_LENGTH * longer:
         return False
     middle, quarter = shorter // 2, shorter // 4

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from ragecho.kernel.caller import Caller
+from ragecho.library.literals import reals_literal
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -137,8 +137,7 @@ class ResidentIndex:
             numbers, scores = numbers[kept], scores[kept]
         order = np.lexsort((numbers, -scores))[:depth]
         ids = b",".join(self.ids[numbers[order]].tolist()).decode()
-        best = orjson.dumps(scores[order].astype(np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
-        return Candidates("{" + ids + "}", "{" + best[1:-1] + "}")
+        return Candidates("{" + ids + "}", reals_literal(scores[order]))
 
     def _mask(self, caller: Caller) -> Mask | None:
         """Return which chunks the caller may read; None for all."""

@@ -8,15 +8,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-import orjson
-
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, VersionId
 from ragecho.kernel.passages import EmbeddingSpace, Passage
 from ragecho.library import analysis, store_chunks, store_documents
 from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
 from ragecho.library.fusion import vector_share
+from ragecho.library.literals import vector_literal
 from ragecho.library.model import SearchFilter
 from ragecho.library.query.options import Expand, Facts, SearchOptions
 from ragecho.library.query.queries import Query as Wording
@@ -87,11 +85,6 @@ def _asked(
     words = analysis.query_terms_of(query.text, state.stemmings) if mode is not SearchMode.VECTOR else {}
     ids = analysis.TermIds(caller.workspace_id).of(words)
     return _Asked(dict(zip(ids, map(float, words.values()), strict=True)), vector, k, mode)
-
-
-def vector_literal(vector: Vectors) -> str:
-    """Return pgvector's text form: the shortest digits that give the same single-precision numbers."""
-    return orjson.dumps(np.ascontiguousarray(vector, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 class PassageSearch:

@@ -11,7 +11,9 @@ from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import DocumentId, VersionId
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.library.model import Version, WorkspaceSpaces
+from ragecho.library.store_documents import VERSION_COLUMNS
 
+_VERSION = ", ".join(f"v.{column}" for column in VERSION_COLUMNS.split(", "))
 _PIECES = ("chunk_terms", "chunk_vectors", "chunks")
 # Ready documents of which the space lacks the current version. Their pieces come in one transaction: one chunk stands for all.
 _LACKING = """
@@ -50,7 +52,7 @@ async def lacking(
     """Return the current versions of some documents that a space lacks, in the order of the documents, and their chunks."""
     found = await session.execute(
         text(
-            "select v.id, v.document_id, v.number, v.filename, v.content_type, v.size_bytes, v.sha256, v.sealed, d.chunks"
+            f"select {_VERSION}, d.chunks"
             " from documents d join document_versions v on v.workspace_id = d.workspace_id and v.id = d.current_version_id"
             f" where {_LACKING} and (cast(:after as uuid) is null or d.id > :after) order by d.id limit :limit"
         ),

@@ -2,9 +2,6 @@
 
 from typing import Protocol
 
-# What passwords of files are sealed for.
-FILE_PASSWORD = "ragecho.ingest.password"  # noqa: S105 - a purpose, not a password
-
 
 class SealBrokenError(Exception):
     """What was sealed cannot be opened here: another master secret, or it was changed. Carries no content."""

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from ragecho.kernel.caller import Caller
 from ragecho.library import writing as library
-from ragecho.library.search import vector_literal
+from ragecho.library.literals import vector_literal
 from ragecho.platform.database import Database
 from ragecho.platform.telemetry.metrics import count_cache_lookup, count_embedded
 from ragecho.ports.embedder import Embedder

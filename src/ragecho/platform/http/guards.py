@@ -171,7 +171,7 @@ async def _refuse_size(scope: Scope, receive: Receive, send: Send, limit: _Limit
         status=413,
         code="too_large",
         detail=detail,
-        facts={"max_bytes": limit.size},
+        facts={"max_bytes": limit.size} | ({"setting": limit.setting} if limit.setting else {}),
         headers={"Connection": "close"},
     )
     await refusal(scope, receive, send)
