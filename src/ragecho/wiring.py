@@ -293,14 +293,12 @@ class VaultSealer:
 def build_resident_indexes(database: Database) -> "ResidentIndexes | None":
     """Return what holds often searched indexes in memory; None where that is switched off."""
     from ragecho.library.residency import ResidentIndexes
-    from ragecho.library.search_route import SearchTuning
     from ragecho.library.settings import SearchSettings
 
     megabytes = SearchSettings().resident_index_mb
     if not megabytes:
         return None
-    # A workspace whose vectors the database would scan is small enough to hold them, too.
-    return ResidentIndexes(database, budget_bytes=megabytes << 20, vectors_below=SearchTuning().exact_below_chunks)
+    return ResidentIndexes(database, budget_bytes=megabytes << 20)
 
 
 def build_uploads(

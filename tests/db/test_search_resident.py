@@ -86,7 +86,7 @@ async def make_filled(owner_url: str) -> Filled:
 def searches(database: Database, tuning: SearchTuning) -> tuple[PassageSearch, PassageSearch, ResidentIndexes]:
     """Return a search in the database alone, one that holds indexes, and what holds them."""
     embedder = Prepared(random_vectors(20, seed=2))
-    resident = ResidentIndexes(database, budget_bytes=64 * MEGABYTE, vectors_below=tuning.exact_below_chunks)
+    resident = ResidentIndexes(database, budget_bytes=64 * MEGABYTE)
     return (
         PassageSearch(database, embedder, tuning),  # type: ignore[arg-type]  # only questions are embedded
         PassageSearch(database, embedder, tuning, resident=resident),  # type: ignore[arg-type]  # as above
@@ -123,7 +123,7 @@ async def test_memory_finds_what_the_database_finds(
     await warm(held, resident, caller)
     assert resident.at(caller, *await state(database, unchanged.tenant.worker())) is not None
     for mode in SearchMode:
-        # The graph's own neighbours are compared by the selective tests; here the words are what memory proposes.
+        # The graph finds nearly all of what memory finds exactly; the selective tests measure how nearly.
         if tuning is GRAPH and mode is SearchMode.VECTOR:
             continue
         for number in range(10):
@@ -168,7 +168,7 @@ async def test_a_change_is_seen_by_the_very_next_search_and_held_after_the_next_
 
 
 async def test_an_index_over_the_budget_is_not_held(database: Database, unchanged: Filled) -> None:
-    resident = ResidentIndexes(database, budget_bytes=100_000, vectors_below=0)
+    resident = ResidentIndexes(database, budget_bytes=100_000)
     worker = unchanged.tenant.worker()
     now = await state(database, worker)
     for _ in range(SEARCHES_BEFORE_READING + 1):
@@ -185,7 +185,7 @@ async def test_what_was_searched_longest_ago_makes_room(database: Database, unch
     fill(owner_url, other, random_vectors(CHUNKS, seed=3), [["workspace"]] * CHUNKS, terms)
     workers = [unchanged.tenant.worker(), other.worker()]
     states = [await state(database, worker) for worker in workers]
-    resident = ResidentIndexes(database, budget_bytes=500_000, vectors_below=0)
+    resident = ResidentIndexes(database, budget_bytes=500_000)
     for worker, now in zip(workers, states, strict=True):
         for _ in range(SEARCHES_BEFORE_READING):
             resident.at(worker, *now)

@@ -2,15 +2,14 @@
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from ragecho.ports.embedder import Vectors
 
-
-def vector_literal(vector: Vectors) -> str:
+def vector_literal(vector: NDArray[np.floating]) -> str:
     """Return pgvector's text form of a vector."""
     return orjson.dumps(np.ascontiguousarray(vector, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def reals_literal(values: Vectors) -> str:
-    """Return a real[] literal."""
+def reals_literal(values: NDArray[np.floating]) -> str:
+    """Return a real[] literal; what is not a number becomes null."""
     return "{" + vector_literal(values)[1:-1] + "}"

@@ -8,16 +8,19 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import numpy as np
 import orjson
 from anyio.to_thread import run_sync
+from numpy.typing import NDArray
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import WorkspaceId
 from ragecho.library import store_resident
 from ragecho.library.resident_index import Postings, ResidentIndex
+from ragecho.library.resident_vectors import ResidentVectors
 from ragecho.library.store_resident import IndexSize, Piece
 from ragecho.platform.database import Database
 from ragecho.platform.telemetry import get_logger
@@ -31,8 +34,10 @@ SEARCHES_BEFORE_READING = 3
 REST_PER_SECOND_OF_READING = 20.0
 LEAST_REST_SECONDS = 1.0
 REST_AFTER_REFUSAL_SECONDS = 60.0
-_BYTES_PER_TERM, _BYTES_PER_CHUNK, _BYTES_PER_NUMBER = 8, 40, 4
+_BYTES_PER_TERM, _BYTES_PER_CHUNK = 8, 40
 _ID_LENGTH, _SPARSE_HEAD, _HALF_HEAD = 36, 3, 2
+_NO_TERMS: Final = np.empty(0, dtype=np.int32)
+_NO_WEIGHTS: Final = np.empty(0, dtype=np.float32)
 
 
 @dataclass(slots=True)
@@ -46,12 +51,11 @@ class _Held:
 
 
 class ResidentIndexes:
-    """Indexes of workspaces that are searched often, within `budget_bytes`; vectors of those below `vectors_below` chunks."""
+    """Indexes of workspaces that are searched often, within `budget_bytes`: words, and vectors where there is room for both."""
 
-    def __init__(self, database: Database, *, budget_bytes: int, vectors_below: int) -> None:
+    def __init__(self, database: Database, *, budget_bytes: int) -> None:
         self._database = database
         self._budget_bytes = budget_bytes
-        self._vectors_below = vectors_below
         self._held: OrderedDict[WorkspaceId, _Held] = OrderedDict()
 
     def at(self, caller: Caller, space_id: UUID, version: int) -> ResidentIndex | None:
@@ -69,6 +73,12 @@ class ResidentIndexes:
             worker = Caller.worker(caller.organization_id, caller.workspace_id)
             held.reading = asyncio.get_running_loop().create_task(self._read(worker, held))
         return None
+
+    def peek(self, caller: Caller, space_id: UUID, version: int) -> ResidentIndex | None:
+        """Return the index as `at` does, for work ahead of the search that will ask: nothing is counted or read."""
+        held = self._held.get(caller.workspace_id)
+        index = held.index if held is not None else None
+        return index if index is not None and (index.space_id, index.version) == (space_id, version) else None
 
     async def settled(self) -> None:
         """Wait until nothing is being read."""
@@ -109,19 +119,15 @@ class ResidentIndexes:
     async def _load(self, worker: Caller, held: _Held) -> ResidentIndex | None:
         async with self._database.transaction(worker, is_snapshot=True) as session:
             size = await store_resident.index_size(session, worker)
-            if size is None or not self._make_room(held, self._bytes_of(size)):
+            if size is None:
                 return None
-            with_vectors = size.chunks < self._vectors_below
-            pieces = [
-                piece
-                async for piece in store_resident.pieces(session, worker, size.space_id, with_vectors=with_vectors)
-            ]
-        return await run_sync(_index_of, size, pieces)
-
-    def _bytes_of(self, size: IndexSize) -> int:
-        """Return how much an index takes at most."""
-        vectors = size.dimensions * _BYTES_PER_NUMBER if size.chunks < self._vectors_below else 0
-        return size.terms * _BYTES_PER_TERM + size.chunks * (_BYTES_PER_CHUNK + vectors)
+            with_vectors = self._make_room(held, _bytes_of(size, with_vectors=True))
+            if not with_vectors and not self._make_room(held, _bytes_of(size, with_vectors=False)):
+                return None
+            parts = _Parts(size)
+            async for piece in store_resident.pieces(session, worker, size.space_id, with_vectors=with_vectors):
+                await run_sync(parts.add, piece)
+        return await run_sync(parts.index)
 
     def _make_room(self, wanted_by: _Held, wanted: int) -> bool:
         """Let go of what was searched longest ago until `wanted` bytes fit; False when they never will."""
@@ -138,36 +144,63 @@ class ResidentIndexes:
         return True
 
 
-def _index_of(size: IndexSize, pieces: list[Piece]) -> ResidentIndex:
-    """Put the pieces together. CPU work."""
-    lengths = np.array([length for piece in pieces for length in piece.lengths], dtype=np.int64)
-    sets: dict[str, int] = {}
-    labels = [sets.setdefault(readers, len(sets)) for piece in pieces for readers in piece.readers]
-    ids = np.frombuffer("".join(piece.ids for piece in pieces).encode(), dtype=f"S{_ID_LENGTH}")
-    vectors = None
-    if pieces and pieces[0].vectors is not None:
-        rows = np.concatenate([np.frombuffer(piece.vectors or b"", dtype=">f2") for piece in pieces])
-        vectors = rows.reshape(len(ids), size.dimensions + _HALF_HEAD)[:, _HALF_HEAD:].astype(np.float32)
-    return ResidentIndex(
-        size.space_id,
-        size.version,
-        ids,
-        _postings(lengths, pieces),
-        np.array(labels, dtype=np.int32),
-        [frozenset(orjson.loads(readers)) for readers in sets],
-        vectors,
-    )
+def _bytes_of(size: IndexSize, *, with_vectors: bool) -> int:
+    """Return how much an index takes at most."""
+    vectors = ResidentVectors.bytes_per_vector(size.dimensions) if with_vectors else 0
+    return size.terms * _BYTES_PER_TERM + size.chunks * (_BYTES_PER_CHUNK + vectors)
 
 
-def _postings(lengths: np.ndarray[tuple[int], np.dtype[np.int64]], pieces: list[Piece]) -> Postings:
-    terms, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for piece in pieces:
-        words = np.frombuffer(piece.weights, dtype=">i4")
-        counts = np.array(piece.lengths, dtype=np.int64)
-        # Each chunk's words: the head, the indices, as many values.
-        firsts = np.cumsum(2 * counts + _SPARSE_HEAD) - 2 * counts
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = np.repeat(firsts, counts) + within
-        terms.append((words[places] + 1).astype(np.int32))
-        weights.append(words[places + np.repeat(counts, counts)].view(">f4").astype(np.float32))
-    return Postings.of(np.concatenate(terms), np.concatenate(weights), lengths)
+class _Parts:
+    """What was read so far, each piece coded as it comes: a large index as it is sent would take several times the room."""
+
+    def __init__(self, size: IndexSize) -> None:
+        self._size = size
+        self._ids: list[bytes] = []
+        self._lengths: list[int] = []
+        self._sets: dict[str, int] = {}
+        self._labels: list[int] = []
+        self._terms: list[NDArray[np.int32]] = []
+        self._weights: list[NDArray[np.float32]] = []
+        self._vectors: ResidentVectors | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Take a piece apart. CPU work."""
+        self._ids.append(piece.ids.encode())
+        self._lengths += piece.lengths
+        self._labels += [self._sets.setdefault(readers, len(self._sets)) for readers in piece.readers]
+        terms, weights = _words_of(piece)
+        self._terms.append(terms)
+        self._weights.append(weights)
+        if piece.vectors is not None:
+            rows = np.frombuffer(piece.vectors, dtype=">f2").reshape(-1, self._size.dimensions + _HALF_HEAD)
+            if self._vectors is None:
+                self._vectors = ResidentVectors(self._size.dimensions)
+            self._vectors.add(rows[:, _HALF_HEAD:].astype(np.float32))
+
+    def index(self) -> ResidentIndex:
+        """Put the pieces together, once. CPU work."""
+        terms, weights = np.concatenate(self._terms or [_NO_TERMS]), np.concatenate(self._weights or [_NO_WEIGHTS])
+        self._terms, self._weights = [], []
+        if self._vectors is not None:
+            self._vectors.finish()
+        return ResidentIndex(
+            self._size.space_id,
+            self._size.version,
+            np.frombuffer(b"".join(self._ids), dtype=f"S{_ID_LENGTH}"),
+            Postings.of(terms, weights, np.array(self._lengths, dtype=np.int64)),
+            np.array(self._labels, dtype=np.int32),
+            [frozenset(orjson.loads(readers)) for readers in self._sets],
+            self._vectors,
+        )
+
+
+def _words_of(piece: Piece) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the terms and weights of a piece's chunks, one chunk after the other."""
+    words = np.frombuffer(piece.weights, dtype=">i4")
+    counts = np.array(piece.lengths, dtype=np.int64)
+    # Each chunk's words: the head, the indices, as many values.
+    firsts = np.cumsum(2 * counts + _SPARSE_HEAD) - 2 * counts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.repeat(firsts, counts) + within
+    weights = words[places + np.repeat(counts, counts)].view(">f4").astype(np.float32)
+    return (words[places] + 1).astype(np.int32), weights

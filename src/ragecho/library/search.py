@@ -1,12 +1,16 @@
 """Find passages for a question: words and vectors, fused, within what the caller may read."""
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from uuid import UUID
+
+from anyio.to_thread import run_sync
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, VersionId
@@ -21,11 +25,12 @@ from ragecho.library.query.queries import Query as Wording
 from ragecho.library.query.together import fuse
 from ragecho.library.refining import Refining, Request, Spans, expanded, passage_of
 from ragecho.library.residency import ResidentIndexes
-from ragecho.library.resident_index import Candidates, ResidentIndex
+from ragecho.library.resident_index import Candidates, Ranked, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
     READABLE_CHUNKS,
     filter_parameters,
+    held_statement,
     matching_size_statement,
     search_statement,
 )
@@ -41,6 +46,7 @@ __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning",
 
 # Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
 REMEMBERED_STATES = 10_000
+OTHER_THREAD_FROM_CHUNKS = 150_000
 
 
 class SearchMode(StrEnum):
@@ -200,11 +206,14 @@ class PassageSearch:
         while True:
             started = time.perf_counter()
             space = await self._spaces.get(state.space_id)
-            vectors: list[Vectors | None] = [None] * len(queries)
+            vectors: Sequence[Vectors | None] = [None] * len(queries)
             if mode is not SearchMode.LEXICAL:
                 with span("search.embed"):
                     embedder = self._embedders.of(space)
-                    vectors = list(await self._vectors.embed_all(embedder, queries))
+                    vectors, _ = await asyncio.gather(
+                        self._vectors.embed_all(embedder, queries),
+                        self._find_words_meanwhile(caller, state, queries, k=k, mode=mode, wanted=wanted),
+                    )
             embedded = time.perf_counter()
             with span("search.query", mode=str(mode), k=k):
                 found, state = await self._query(
@@ -217,6 +226,31 @@ class PassageSearch:
         lists = [[passage_of(row) for row in rows] for rows in found]
         passages = lists[0] if len(lists) == 1 else fuse(queries, lists, k=k)
         return Kept(IndexVersion(state.space_id, state.version), passages)
+
+    async def _find_words_meanwhile(
+        self,
+        caller: Caller,
+        state: IndexState,
+        queries: Sequence[Wording],
+        *,
+        k: int,
+        mode: SearchMode,
+        wanted: SearchFilter,
+    ) -> None:
+        """Let an index in memory find by words while the model is at work in its own threads; it remembers them."""
+        index = self._resident.peek(caller, state.space_id, state.version) if self._resident else None
+        if index is None or mode is not SearchMode.HYBRID or filter_parameters(wanted):
+            return
+        # After two turns of the loop the model is at work: its tasks were made before this one.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for query in queries:
+            asked = _asked(caller, state, query, None, k=k, mode=mode)
+            await _in_thread_if_large(index, partial(self._words, caller, index, route_of(state, self._tuning), asked))
+
+    def _words(self, caller: Caller, index: ResidentIndex, route: Route, asked: _Asked) -> Ranked:
+        depth = max(self._tuning.depth, asked.k)
+        return index.words(caller, asked.terms, cap=route.candidate_cap, depth=depth)
 
     async def index_version(self, caller: Caller) -> IndexVersion:
         """Return the state that the index is in now. Raises `NotFound` without the workspace."""
@@ -267,10 +301,10 @@ class PassageSearch:
             ]
             # A filter is the database's to judge.
             index = self._resident.at(caller, state.space_id, state.version) if self._resident and not filters else None
-            proposed = [self._proposed(caller, index, route, one) for one in asked]
             statements = [
-                self._statement(caller, state, route, one, space=space, filters=filters, proposed=candidates)
-                for one, candidates in zip(asked, proposed, strict=True)
+                await self._held(caller, index, route, one, space=space)
+                or self._statement(caller, state, route, one, space=space, filters=filters, index=index)
+                for one in asked
             ]
             now, *found = await self._database.read(
                 caller, state_query(caller), *statements, is_snapshot=True, settings=_graph_settings(route)
@@ -292,19 +326,35 @@ class PassageSearch:
         (rows,) = await self._database.read(caller, (matching_size_statement(frozenset(filters)), parameters))
         return int(rows[0]["chunks"])
 
-    def _proposed(
-        self, caller: Caller, index: ResidentIndex | None, route: Route, asked: _Asked
-    ) -> dict[str, Candidates]:
-        """Return the candidates of the sides that memory answers."""
-        found: dict[str, Candidates] = {}
-        if index is None:
-            return found
-        depth = max(self._tuning.depth, asked.k)
-        if asked.mode is not SearchMode.VECTOR:
-            found["lexical"] = index.words(caller, asked.terms, cap=route.candidate_cap, depth=depth)
-        if asked.vector is not None and index.vectors is not None:
-            found["vector"] = index.nearest(caller, asked.vector, depth=depth)
-        return found
+    async def _held(
+        self, caller: Caller, index: ResidentIndex | None, route: Route, asked: _Asked, *, space: EmbeddingSpace
+    ) -> Query | None:
+        """Return what reads the passages that memory finds; None where it cannot answer every side."""
+        if index is None or (asked.vector is not None and index.vectors is None):
+            return None
+
+        def find() -> Candidates:
+            words = nearest = None
+            if asked.mode is not SearchMode.VECTOR:
+                words = self._words(caller, index, route, asked)
+            if asked.vector is not None:
+                nearest = index.nearest(caller, asked.vector, depth=max(self._tuning.depth, asked.k))
+            return index.fused(words, nearest, asked.vector, share=self._share(space), limit=asked.k)
+
+        found = await _in_thread_if_large(index, find)
+        statement, names = held_statement(frozenset(found.parts))
+        parameters: dict[str, Any] = {
+            "workspace_id": caller.workspace_id,
+            "sees_all": caller.sees_all,
+            "principals": list(caller.principals),
+            "held_ids": found.ids,
+            "held_scores": found.scores,
+            **{f"held_{side}": scores for side, scores in found.parts.items()},
+        }
+        return statement, {name: parameters[name] for name in names}
+
+    def _share(self, space: EmbeddingSpace) -> float:
+        return self._tuning.vector_share if self._tuning.vector_share is not None else vector_share(space.model)
 
     def _statement(
         self,
@@ -315,23 +365,26 @@ class PassageSearch:
         *,
         space: EmbeddingSpace,
         filters: Mapping[str, Any],
-        proposed: Mapping[str, Candidates],
+        index: ResidentIndex | None,
     ) -> Query:
-        tuning = self._tuning
+        """Return what asks the database; where there was only room for words, memory proposes those."""
+        proposed = None
+        if index is not None and asked.mode is not SearchMode.VECTOR:
+            proposed = index.proposed(self._words(caller, index, route, asked))
         statement, names = search_statement(
             str(asked.mode),
             route,
             dimensions=state.dimensions,
             filters=frozenset(filters),
-            share=tuning.vector_share if tuning.vector_share is not None else vector_share(space.model),
-            proposed=frozenset(proposed),
+            share=self._share(space),
+            has_words=proposed is not None,
         )
         parameters: dict[str, Any] = {
             **filters,
             "workspace_id": caller.workspace_id,
             "space_id": state.space_id,
             "limit": asked.k,
-            "depth": max(tuning.depth, asked.k),
+            "depth": max(self._tuning.depth, asked.k),
             "vector": vector_literal(asked.vector) if asked.vector is not None else None,
             "terms": list(asked.terms),
             "weights": list(asked.terms.values()),
@@ -339,8 +392,8 @@ class PassageSearch:
             "sees_all": caller.sees_all,
             "principals": list(caller.principals),
         }
-        for side, candidates in proposed.items():
-            parameters |= {f"{side}_ids": candidates.ids, f"{side}_scores": candidates.scores}
+        if proposed is not None:
+            parameters |= {"lexical_ids": proposed.ids, "lexical_scores": proposed.scores}
         return statement, {name: parameters[name] for name in names}
 
     async def _present_state(self, caller: Caller) -> IndexState:
@@ -365,6 +418,11 @@ class PassageSearch:
         self._states.move_to_end(state_key(caller))
         while len(self._states) > REMEMBERED_STATES:
             self._states.popitem(last=False)
+
+
+async def _in_thread_if_large[T](index: ResidentIndex, find: Callable[[], T]) -> T:
+    """Look into an index: others would wait for a large one, to change threads costs more than a small one."""
+    return await run_sync(find) if len(index.ids) >= OTHER_THREAD_FROM_CHUNKS else find()
 
 
 def _graph_settings(route: Route) -> dict[str, str]:

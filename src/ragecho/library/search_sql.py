@@ -52,11 +52,11 @@ _LEXICAL = """
       from ragecho_lexical_candidates(:space_id, cast(:terms as int[]), cast(:weights as real[]), '{among}',
                                       {documents}, cast(:candidate_cap as int), :depth) l
     )"""
-# What an index in memory proposes, best first.
+# What an index in memory proposes, best first, where there was room for its words only.
 _PROPOSED = """
-    {side}_side as materialized (
+    lexical_side as materialized (
       select p.chunk_id, p.score, p.rank
-      from unnest(cast(:{side}_ids as uuid[]), cast(:{side}_scores as real[])) with ordinality p (chunk_id, score, rank)
+      from unnest(cast(:lexical_ids as uuid[]), cast(:lexical_scores as real[])) with ordinality p (chunk_id, score, rank)
     )"""
 # Laid on 0 to 1 between the best and the SPREAD-th candidate, however many are asked for; deeper ones follow just below 0.
 _VECTOR_PART = """
@@ -66,21 +66,30 @@ _VECTOR_PART = """
           from vector_side) spread"""
 _LEXICAL_PART = """
         select chunk_id, {share} * coalesce(score / nullif(max(score) over (), 0), 1) as part from lexical_side"""
-_SELECT = """
-    with {sides},
-    fused as (
-      select chunk_id, sum(part)::float8 as score from ({parts}) p
-      group by chunk_id order by score desc, chunk_id limit :limit
-    )
+_COLUMNS = """
     select c.id as chunk_id, c.document_id, c.version_id, d.filename, d.title, c.heading_path, c.page, c.page_breaks,
            c.start_offset, c.end_offset, c.text, encode(c.sha256, 'hex') as content_sha256, f.score,
-           {vector_score} as vector, {lexical_score} as lexical
-    from fused f
+           {vector_score} as vector, {lexical_score} as lexical"""
+_READABLE = """
     join chunks c on c.workspace_id = :workspace_id and c.id = f.chunk_id
     join documents d on d.workspace_id = c.workspace_id and d.id = c.document_id
     {score_joins}
     where :sees_all or (d.readers && cast(:principals as text[]) and c.readers && cast(:principals as text[]))
     order by f.score desc, c.id"""
+_FUSED = """
+    with {sides},
+    fused as (
+      select chunk_id, sum(part)::float8 as score from ({parts}) p
+      group by chunk_id order by score desc, chunk_id limit :limit
+    )"""
+_SELECT = _FUSED + _COLUMNS + "\n    from fused f" + _READABLE
+# What an index in memory found and fused: no more than is asked for.
+_HELD = (
+    _COLUMNS
+    + """
+    from unnest(cast(:held_ids as uuid[]), cast(:held_scores as float8[]), {arrays}) f (chunk_id, score, {names})"""
+    + _READABLE
+)
 # What a filter says of documents, by the parameter that holds it.
 _CONDITIONS = {
     "tags": "d.tags @> cast(:tags as text[])",
@@ -139,23 +148,21 @@ def search_statement(
     dimensions: int,
     filters: frozenset[str],
     share: float,
-    proposed: frozenset[str] = frozenset(),
+    has_words: bool = False,
 ) -> tuple[TextClause, frozenset[str]]:
     """Return the statement of one search and its parameters' names.
 
     `mode` is hybrid, vector or lexical; `filters` are names of `filter_parameters`; `share` is the vectors' part of the
-    fused score. `proposed` are the sides (vector, lexical) whose candidates come as `<side>_ids` and `<side>_scores`.
+    fused score. With `has_words` the words' candidates come as `lexical_ids` and `lexical_scores`.
     """
     sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
-        is_proposed = "vector" in proposed
-        sides.append(_PROPOSED.format(side="vector") if is_proposed else _vector_side(route, dimensions, filters))
+        sides.append(_vector_side(route, dimensions, filters))
         parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0, spread=SPREAD))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
-        is_proposed = "lexical" in proposed
-        sides.append(_PROPOSED.format(side="lexical") if is_proposed else _lexical_side(route))
+        sides.append(_PROPOSED if has_words else _lexical_side(route))
         parts.append(_LEXICAL_PART.format(share=1.0 - share if mode == "hybrid" else 1.0))
         joins.append("left join lexical_side l on l.chunk_id = c.id")
     statement = text(
@@ -165,6 +172,24 @@ def search_statement(
             vector_score="-(cv.embedding <#> cast(:vector as halfvec))" if mode != "lexical" else "null::float8",
             lexical_score="l.score" if mode != "vector" else "null::float8",
             score_joins="\n    ".join(joins),
+        )
+    )
+    return statement, frozenset(statement.compile().params)
+
+
+@lru_cache(maxsize=8)
+def held_statement(sides: frozenset[str]) -> tuple[TextClause, frozenset[str]]:
+    """Return the statement that reads what memory found, and its parameters' names: `held_ids`, `held_scores`, `held_<side>`.
+
+    `sides` (vector, lexical) are those that were asked; each gives every chunk a score, null for none.
+    """
+    names = sorted(sides)
+    statement = text(
+        _HELD.format(
+            arrays=", ".join(f"cast(:held_{name} as float8[])" for name in names),
+            names=", ".join(names),
+            score_joins="",
+            **{f"{side}_score": f"f.{side}" if side in sides else "null::float8" for side in ("vector", "lexical")},
         )
     )
     return statement, frozenset(statement.compile().params)
