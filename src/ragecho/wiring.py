@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from ragecho.kernel.errors import ConfigurationError, InvalidInput
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database
+from ragecho.platform.memory import memory_limit_bytes
 from ragecho.platform.settings import Settings
 from ragecho.ports.blobs import BlobStore
 from ragecho.ports.embedder import Embedder, Embedders
@@ -50,6 +51,8 @@ SpaceFor = Callable[[str | None, int | None], EmbeddingSpace]
 SPACES = UUID("01900000-0000-7000-8000-00000000e3b0")
 # A model's call ends before those who wait for it leave: that it was slow is the provider's failure, and counts as one.
 _SHARE = 0.9
+# Of the memory, for indexes that are searched often, where nothing is configured.
+_RESIDENT_SHARE, _LEAST_RESIDENT_BYTES = 8, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +299,11 @@ def build_resident_indexes(database: Database) -> "ResidentIndexes | None":
     from ragecho.library.settings import SearchSettings
 
     megabytes = SearchSettings().resident_index_mb
-    if not megabytes:
-        return None
-    return ResidentIndexes(database, budget_bytes=megabytes << 20)
+    if megabytes is None:
+        return ResidentIndexes(
+            database, budget_bytes=max(memory_limit_bytes() // _RESIDENT_SHARE, _LEAST_RESIDENT_BYTES)
+        )
+    return ResidentIndexes(database, budget_bytes=megabytes << 20) if megabytes else None
 
 
 def build_uploads(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ragecho.platform.embedded.tuning import memory_limit_bytes, render, server_settings
+from ragecho.platform.embedded.tuning import render, server_settings
+from ragecho.platform.memory import memory_limit_bytes
 
 _GIB = 1 << 30
 

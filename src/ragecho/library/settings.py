@@ -13,11 +13,12 @@ class SearchSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAGECHO_", env_file=".env", extra="ignore")
 
-    resident_index_mb: int = Field(
-        256,
+    resident_index_mb: int | None = Field(
+        None,
         ge=0,
-        description="Memory in each API process for the indexes of workspaces that are searched often (about 60 MB for 100 000 "
-        "passages); what does not fit is searched in the database, more slowly. 0 switches it off.",
+        description="Most memory in each API process for the indexes of workspaces that are searched often (about 150 MB for "
+        "100 000 passages with vectors of 384 dimensions); what does not fit is searched in the database, more slowly. 0 switches "
+        "it off. Default: an eighth of the memory, at least 256.",
     )
     rerank_budget_ms: int = Field(
         400,

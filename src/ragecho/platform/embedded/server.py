@@ -23,6 +23,7 @@ from ragecho.platform.embedded.data_dir_lock import DataDirLock
 from ragecho.platform.embedded.launch import tied_command
 from ragecho.platform.embedded.layout import DATABASE, OWNER_ROLE, PORT, EmbeddedServer, Layout, prepare_socket_dir
 from ragecho.platform.embedded.processes import end_leftovers, is_postmaster
+from ragecho.platform.memory import memory_limit_bytes
 
 _START_DEADLINE_SECONDS = 600.0  # recovery of a lot of WAL on a slow disk takes minutes
 _PROGRESS_EVERY_SECONDS = 10.0
@@ -141,7 +142,7 @@ class EmbeddedPostgres:
         cluster.remove_stale_pid_file(layout)
         prepare_socket_dir(layout.socket_dir, account.uid, account.gid)
         settings = tuning.server_settings(
-            memory_bytes=self._memory_bytes or tuning.memory_limit_bytes(),
+            memory_bytes=self._memory_bytes or memory_limit_bytes(),
             cores=tuning.core_count(),
             socket_dir=layout.socket_dir,
             port=PORT,
