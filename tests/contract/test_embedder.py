@@ -185,6 +185,22 @@ async def test_the_event_loop_stays_free_while_passages_are_embedded(onnx: OnnxE
     assert turns > 100
 
 
+async def test_a_question_has_the_same_vector_alone_and_among_others() -> None:
+    asked = passages(12)
+    made = OnnxEmbedder(BGE_SMALL_EN, default_model_dir(), threads=2, query_cache_entries=0)
+    try:
+        among_others = [await made.embed_query(asked[0]), *await asyncio.gather(*map(made.embed_query, asked[1:]))]
+        assert made._loading_alone is not None
+        await made._loading_alone
+        assert made._alone is not None
+        assert made._free_model() is made._alone
+        alone = [await made.embed_query(text) for text in asked]
+    finally:
+        made.close()
+    for one, other in zip(alone, among_others, strict=True):
+        assert np.array_equal(one, other)
+
+
 async def test_a_repeated_query_is_answered_from_the_cache(onnx: OnnxEmbedder) -> None:
     hits = onnx.cache_hits
     first = await onnx.embed_query("asked twice")
