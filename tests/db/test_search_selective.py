@@ -12,6 +12,7 @@ from tests.db.search_plans import Matrix, Step, fill, plans_of, random_vectors
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Caller
 from ragecho.library import search_sql
+from ragecho.library.residency import SEARCHES_BEFORE_READING, ResidentIndexes
 from ragecho.library.search import PassageSearch, SearchMode, SearchTuning, vector_literal
 from ragecho.library.search_route import Among, IndexState, Route, route_of
 from ragecho.platform.database import Database, Query
@@ -104,6 +105,33 @@ async def test_vectors_find_what_an_exact_scan_of_the_readable_finds(
     assert hits / wanted >= 0.95
 
 
+@pytest.mark.parametrize("share", [*SHARES, "everything"])
+async def test_memory_finds_what_an_exact_scan_of_the_readable_finds(
+    database: Database, filled: Filled, share: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tenth of the usual size: codes choose what is compared where most may be read, all is compared where little may be.
+    monkeypatch.setattr("ragecho.library.resident_vectors.EXACT_UP_TO", 1_000)
+    questions = random_vectors(QUESTIONS, seed=2)
+    resident = ResidentIndexes(database, budget_bytes=64 << 20)
+    search = PassageSearch(database, Prepared(questions), TUNING, resident=resident)  # type: ignore[arg-type]  # as above
+    caller = filled.tenant.worker() if share == "everything" else filled.caller(share)
+    for _ in range(SEARCHES_BEFORE_READING + 1):
+        await search.search(caller, query="question 0", k=10, mode=SearchMode.VECTOR)
+    await resident.settled()
+    places = list(range(CHUNKS)) if share == "everything" else filled.readable(share)
+    hits = wanted = 0
+    for number, question in enumerate(questions):
+        found = await search.search(caller, query=f"question {number}", k=10, mode=SearchMode.VECTOR)
+        scores = filled.vectors[places] @ question
+        order = np.argsort(-scores, kind="stable")[:10]
+        exact = {filled.ids[places[place]] for place in order}
+        hits += len(exact & {passage.chunk_id for passage in found.passages})
+        wanted += len(exact)
+        assert found.passages[0].scores["vector"] == pytest.approx(scores.max(), abs=2e-3)
+    assert hits / wanted >= 0.98
+    await search.close()
+
+
 @pytest.mark.parametrize("share", SHARES)
 async def test_words_find_what_ranking_all_that_is_readable_finds(
     database: Database, filled: Filled, share: str
@@ -192,6 +220,27 @@ def test_the_plan_of_a_search_reads_by_the_indexes_it_was_made_for(
     assert kinds == {vectors, "pkey"}, "the side's own index, and the key where scores are looked up"
     assert {_kind(index) for index in by_piece["chunk_terms"]} <= terms
     assert None not in by_piece["chunk_terms"]
+
+
+def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> None:
+    caller = filled.caller("most")
+    statement, names = search_sql.held_statement(frozenset({"vector", "lexical"}))
+    parameters = {
+        "workspace_id": caller.workspace_id,
+        "sees_all": False,
+        "principals": list(caller.principals),
+        "held_ids": filled.ids[:10],
+        "held_scores": [1 - n / 10 for n in range(10)],
+        "held_vector": [0.5] * 10,
+        "held_lexical": [None] * 10,
+    }
+    plans = plans_of(owner_url, caller, (statement, {name: parameters[name] for name in names}))
+    used = pieces(plans)
+    assert [(name.rsplit("_p", 1)[0], {_kind(index) for index in indexes}) for name, indexes in used.items()] == [
+        ("chunks", {"pkey"})
+    ]
+    (documents,) = ({step.index for step in plan if step.table == "documents"} for plan in plans)
+    assert documents == {"documents_pkey"}
 
 
 def _kind(index: str | None) -> str | None:
