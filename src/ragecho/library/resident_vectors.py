@@ -122,6 +122,4 @@ def _faiss() -> Any:
     """Import Faiss once something is held: it takes 40 MB."""
     import faiss
 
-    # One search is one core's work; the others have other searches.
-    faiss.omp_set_num_threads(1)
     return faiss
