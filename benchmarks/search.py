@@ -2,7 +2,8 @@
 
 Workspaces are filled through the library with prepared vectors, then a real `ragecho serve` is asked questions that no
 cache has seen. Recall compares the vector side's first ten with an exact scan in this process. The graph of a large
-workspace is taken down before it is filled, and built at once afterwards.
+workspace is taken down before it is filled, and built at once afterwards. Searches are measured once the index is in
+memory; `RAGECHO_RESIDENT_INDEX_MB=0` measures those of the database alone.
 
 Every workspace also has documents that carry further labels: a tenth of them, a hundredth, a thousandth. Callers who may
 read only those search through the library itself: recall and time where little is readable.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psycopg
 
@@ -30,12 +32,13 @@ from ragecho.kernel.caller import WORKSPACE_PRINCIPAL, Access, Caller
 from ragecho.kernel.ids import ChunkId, DocumentId, VersionId, uuid7
 from ragecho.library import analysis, store_chunks, store_uploads
 from ragecho.library.model import IndexedChunk, IndexedVersion, Version
+from ragecho.library.residency import SEARCHES_BEFORE_READING
 from ragecho.library.search import PassageSearch, SearchMode, vector_literal
 from ragecho.platform.database import Database
 from ragecho.platform.embedded import running_server
 from ragecho.platform.settings import Settings
 from ragecho.tenancy import service as tenancy
-from ragecho.wiring import build_embedder, space_of
+from ragecho.wiring import build_embedder, build_resident_indexes, space_of
 
 BUILT_AT_ONCE = 300_000
 CHUNKS_PER_DOCUMENT = 50
@@ -43,6 +46,7 @@ DOCUMENTS_PER_TRANSACTION = 10
 RERANKED = 40
 SHARES = {"group:tenth": 0.1, "group:hundredth": 0.01, "group:thousandth": 0.001}
 PATH = "/api/v1/search"
+READING_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,28 @@ def ask(
     return post_all(server.url, key, PATH, payloads, clients=clients)
 
 
+def warm(server: Server, key: str, questions: list[str]) -> bool:
+    """Ask until the index is in memory, which a large one is some time after the third search; False when it never is."""
+    before, deadline = _hits_of_indexes(server), time.monotonic() + READING_SECONDS
+    while True:
+        ask(server, key, questions, clients=2)
+        if _hits_of_indexes(server) >= before + len(questions):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        before = _hits_of_indexes(server)
+        time.sleep(2)
+
+
+def _hits_of_indexes(server: Server) -> float:
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return sum(
+        float(line.rsplit(maxsplit=1)[1])
+        for line in lines
+        if line.startswith("ragecho_cache_lookups_total") and 'cache="index"' in line and 'result="hit"' in line
+    )
+
+
 def recall_at_10(load: Load, questions: Matrix, filled: Filled) -> float:
     """Return the share of the exact ten nearest chunks that the answers hold."""
     hits = 0
@@ -202,35 +228,47 @@ async def selective(url: str, filled: Filled, questions: list[str]) -> list[dict
     """Return recall against an exact scan, and time without HTTP, for callers who may read a part."""
     settings = Settings()
     database, embedder = Database(url, pool_size=1, application_name="benchmark"), build_embedder(settings)
-    search = PassageSearch(database, EmbedderRegistry(settings.model_dir))
     vectors = [await embedder.embed_query(question) for question in questions]
     rows = []
-    for label in SHARES:
-        caller = replace(filled.caller, sees_all=False, principals=(label,))
-        places = [place for place, labels in enumerate(filled.readers) if label in labels]
-        readable, hits, wanted, times = filled.vectors[places], 0, 0, []
-        for mode in (SearchMode.VECTOR, SearchMode.HYBRID):
-            for question, vector in zip(questions, vectors, strict=True):
-                started = time.perf_counter()
-                found = await search.search(caller, query=question, k=10, mode=mode)
-                times.append((time.perf_counter() - started) * 1e3)
-                if mode is SearchMode.VECTOR:
-                    nearest = np.argsort(-(readable @ vector))[:10]
-                    exact = {filled.chunk_ids[places[index]] for index in nearest}
-                    hits += len(exact & {str(passage.chunk_id) for passage in found.passages})
-                    wanted += len(exact)
-        rows.append(
-            {
-                "chunks": len(filled.chunk_ids),
-                "readable": len(places),
-                "vector_p50_ms": round(percentile(times[: len(questions)], 50), 2),
-                "hybrid_p50_ms": round(percentile(times[len(questions) :], 50), 2),
-                "hybrid_p95_ms": round(percentile(times[len(questions) :], 95), 2),
-                "recall@10": round(hits / wanted, 4),
-            }
-        )
+    for where in ("memory", "database"):
+        resident = build_resident_indexes(database) if where == "memory" else None
+        search = PassageSearch(database, EmbedderRegistry(settings.model_dir), resident=resident)
+        if resident is not None:
+            for question in questions[: SEARCHES_BEFORE_READING + 1]:
+                await search.search(filled.caller, query=question, k=10, mode=SearchMode.LEXICAL)
+            await resident.settled()
+        for label in SHARES:
+            row = await _selective(search, filled, label, questions, vectors)
+            rows.append({"chunks": len(filled.chunk_ids), "found in": where} | row)
+            print(rows[-1], file=sys.stderr)
+        await search.close()
     await database.close()
     return rows
+
+
+async def _selective(
+    search: PassageSearch, filled: Filled, label: str, questions: list[str], vectors: list[Matrix]
+) -> dict[str, Any]:
+    caller = replace(filled.caller, sees_all=False, principals=(label,))
+    places = [place for place, labels in enumerate(filled.readers) if label in labels]
+    readable, hits, wanted, times = filled.vectors[places], 0, 0, []
+    for mode in (SearchMode.VECTOR, SearchMode.HYBRID):
+        for question, vector in zip(questions, vectors, strict=True):
+            started = time.perf_counter()
+            found = await search.search(caller, query=question, k=10, mode=mode)
+            times.append((time.perf_counter() - started) * 1e3)
+            if mode is SearchMode.VECTOR:
+                nearest = np.argsort(-(readable @ vector))[:10]
+                exact = {filled.chunk_ids[places[index]] for index in nearest}
+                hits += len(exact & {str(passage.chunk_id) for passage in found.passages})
+                wanted += len(exact)
+    return {
+        "readable": len(places),
+        "vector_p50_ms": round(percentile(times[: len(questions)], 50), 2),
+        "hybrid_p50_ms": round(percentile(times[len(questions) :], 50), 2),
+        "hybrid_p95_ms": round(percentile(times[len(questions) :], 95), 2),
+        "recall@10": round(hits / wanted, 4),
+    }
 
 
 def sizes_mb(url: str) -> dict[str, float]:
@@ -269,13 +307,20 @@ def measure(sizes: list[int], requests: int, clients: list[int], *, with_rerank:
             filled = asyncio.run(fill(address.owner_url, texts, pool, size))
             analyze(address.owner_url)
             key = server.key(filled.slug, "read")
-            ask(server, key, texts.fresh_questions(30, rng), clients=2)
+            is_held = warm(server, key, texts.fresh_questions(30, rng))
             runs = [("hybrid", number, False) for number in clients] + [("vector", 1, False), ("lexical", 1, False)]
             for mode, number, rerank in runs + ([("hybrid", 1, True)] if with_rerank else []):
                 questions = texts.fresh_questions(RERANKED if rerank else requests, rng)
                 load = ask(server, key, questions, clients=number, mode=mode, rerank=rerank)
                 name = f"{mode}, reranked" if rerank else mode
-                row = {"chunks": size, "mode": name, "clients": number, **load.summary(), "recall@10": None}
+                row = {
+                    "chunks": size,
+                    "in memory": is_held,
+                    "mode": name,
+                    "clients": number,
+                    **load.summary(),
+                    "recall@10": None,
+                }
                 if mode == "vector":
                     vectors = asyncio.run(embed_questions(questions))
                     row["recall@10"] = round(recall_at_10(load, vectors, filled), 4)
