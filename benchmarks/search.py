@@ -47,6 +47,7 @@ RERANKED = 40
 SHARES = {"group:tenth": 0.1, "group:hundredth": 0.01, "group:thousandth": 0.001}
 PATH = "/api/v1/search"
 READING_SECONDS = 120
+WARMED_BY = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +193,12 @@ def ask(
     return post_all(server.url, key, PATH, payloads, clients=clients)
 
 
-def warm(server: Server, key: str, questions: list[str]) -> bool:
+def warm(server: Server, key: str, texts: Texts, rng: random.Random) -> bool:
     """Ask until the index is in memory, which a large one is some time after the third search; False when it never is."""
     before, deadline = _hits_of_indexes(server), time.monotonic() + READING_SECONDS
     while True:
-        ask(server, key, questions, clients=2)
-        if _hits_of_indexes(server) >= before + len(questions):
+        ask(server, key, texts.fresh_questions(WARMED_BY, rng), clients=2)
+        if _hits_of_indexes(server) >= before + WARMED_BY:
             return True
         if time.monotonic() > deadline:
             return False
@@ -210,7 +211,7 @@ def _hits_of_indexes(server: Server) -> float:
     return sum(
         float(line.rsplit(maxsplit=1)[1])
         for line in lines
-        if line.startswith("ragecho_cache_lookups_total") and 'cache="index"' in line and 'result="hit"' in line
+        if line.startswith("ragecho_cache_lookups_total") and 'cache="index"' in line and 'outcome="hit"' in line
     )
 
 
@@ -307,7 +308,7 @@ def measure(sizes: list[int], requests: int, clients: list[int], *, with_rerank:
             filled = asyncio.run(fill(address.owner_url, texts, pool, size))
             analyze(address.owner_url)
             key = server.key(filled.slug, "read")
-            is_held = warm(server, key, texts.fresh_questions(30, rng))
+            is_held = warm(server, key, texts, rng)
             runs = [("hybrid", number, False) for number in clients] + [("vector", 1, False), ("lexical", 1, False)]
             for mode, number, rerank in runs + ([("hybrid", 1, True)] if with_rerank else []):
                 questions = texts.fresh_questions(RERANKED if rerank else requests, rng)
