@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from alembic import command
 from argon2 import PasswordHasher
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
 from tests.db.accounts_driver import services
-from tests.db.test_migrations import run
+from tests.db.old_database import at_revision
 
 from ragecho.identity.accounts.model import LoggedIn
 from ragecho.identity.accounts.sign_in import Browser
-from ragecho.kernel.ids import uuid7
 from ragecho.platform.database import IDENTITY_ROLE, Database, driver_url, upgrade
-from ragecho.platform.database.migrate import _config
 
 PASSWORD = "a password of the first version"
 
@@ -21,24 +18,13 @@ PASSWORD = "a password of the first version"
 @pytest.fixture
 def first_version(owner_url: str) -> Iterator[str]:
     """A database at the first revision with a person in it; it belongs to a user who is no superuser."""
-    name = f"owner_{uuid7().hex}"
-    run(owner_url, f"create role {name} login createrole", f"create database {name} owner {name}")
-    base = make_url(owner_url).set(database=name)
-    owner = base.set(username=name).render_as_string(hide_password=False)
-    roles = ("ragecho_app", "ragecho_lexical", "ragecho_login", "ragecho_identity", "ragecho_relabel")
-    run(
-        base,
-        "create extension vector",
-        *(f"grant {role} to {name} with set true, inherit false" for role in roles),
-    )
-    engine = create_engine(driver_url(owner))
-    with engine.connect() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
-    engine.dispose()
-    superuser = create_engine(driver_url(base.render_as_string(hide_password=False)))
+    with at_revision(owner_url, "0001") as (owner, base):
+        add_people(base)
+        yield owner
+
+
+def add_people(superuser_url: str) -> None:
+    superuser = create_engine(driver_url(superuser_url))
     with superuser.begin() as connection:
         hashed = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
         for email, stored in (("ada@example.com", hashed), ("bob@example.com", None)):
@@ -47,8 +33,6 @@ def first_version(owner_url: str) -> Iterator[str]:
                 {"email": email, "hash": stored},
             )
     superuser.dispose()
-    yield owner
-    run(owner_url, f"drop database {name} with (force)")
 
 
 @pytest.mark.anyio

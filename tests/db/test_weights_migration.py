@@ -1,0 +1,45 @@
+"""Words weigh what this release gives them, in indexes that an older one made too."""
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, create_engine, text
+from tests.db.old_database import at_revision
+
+from ragecho.platform.database import driver_url, upgrade
+
+_ADD = (
+    "set local session_replication_role = replica",
+    "insert into index_statistics (workspace_id, space_id, chunks, terms, weights_length, version) values (:w, :s, 1, 12, 12, 5)",
+    """insert into chunk_terms (workspace_id, chunk_id, document_id, space_id, readers, terms, frequencies, length, weights)
+       values (:w, gen_random_uuid(), gen_random_uuid(), :s, '{workspace}', '{3,7}', '{1,5}', 20,
+               ragecho_bm25_weights('{3,7}', '{1,5}', 20, 12))""",
+)
+_WEIGHTS = "select weights::text from chunk_terms where workspace_id = :w"
+
+
+def weights_of(connection: Connection, workspace_id: UUID) -> list[float]:
+    found = connection.execute(text(_WEIGHTS), {"w": workspace_id}).scalar_one()
+    return [float(pair.split(":")[1]) for pair in found.split("}")[0].strip("{").split(",")]
+
+
+def by_hand(k1: float, b: float) -> list[float]:
+    return [round(tf * (k1 + 1) / (tf + k1 * (1 - b + b * 20 / 12)), 4) for tf in (1, 5)]
+
+
+def test_old_weights_are_made_again(owner_url: str) -> None:
+    workspace_id, space_id = uuid4(), uuid4()
+    with at_revision(owner_url, "0018") as (owner, superuser_url):
+        superuser = create_engine(driver_url(superuser_url))
+        with superuser.begin() as connection:
+            for statement in _ADD:
+                connection.execute(text(statement), {"w": workspace_id, "s": space_id} if ":w" in statement else {})
+            assert [round(one, 4) for one in weights_of(connection, workspace_id)] == by_hand(1.2, 0.75)
+        upgrade(owner)
+        with superuser.begin() as connection:
+            assert [round(one, 4) for one in weights_of(connection, workspace_id)] == by_hand(0.7, 0.5)
+            assert connection.execute(text("select version from index_statistics")).scalar_one() == 6
+            forced = "select bool_and(relforcerowsecurity) from pg_class where relname in ('chunk_terms', 'index_statistics')"
+            assert connection.execute(text(forced)).scalar_one()
+            enabled = "select tgenabled from pg_trigger where tgname = 'refuse_when_archived' and tgrelid = 'chunk_terms'::regclass"
+            assert connection.execute(text(enabled)).scalar_one() == "O"
+        superuser.dispose()
