@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragecho.engines.models.catalogue import ModelSpec
+from ragecho.engines.models.onnx_cut import for_first_token
 from ragecho.engines.models.store import installed_folder
 from ragecho.kernel.errors import ConfigurationError
 
@@ -130,12 +131,12 @@ class OnnxModel:
             if self._loaded is None:
                 folder = installed_folder(self._model_dir, self.spec)
                 tokenizer = load_tokenizer(folder)
-                session = _open_session(folder / self.spec.weights.name, self._threads)
+                session = _open_session(folder / self.spec.weights.name, self.spec, self._threads)
                 self._loaded = session, tokenizer, frozenset(entry.name for entry in session.get_inputs())
             return self._loaded
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def _open_session(path: Path, spec: ModelSpec, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -147,4 +148,5 @@ def _open_session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
     # Between two runs nobody spins.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = str(path) if spec.last_layer is None else for_first_token(path.read_bytes(), spec.last_layer)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
