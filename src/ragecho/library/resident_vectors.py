@@ -23,8 +23,8 @@ _MORE: Final = 1.25
 _CODES_FROM: Final = 8
 _DIMENSIONS_PER_CODE: Final = 2
 _BYTES_PER_COMPONENT: Final = 2
-_LEARNT_FROM: Final = 16_384
-_BLOCK: Final = 16_384
+_LEARNT_FROM: Final = 8_192
+_BLOCK: Final = 4_096
 
 
 class ResidentVectors:
