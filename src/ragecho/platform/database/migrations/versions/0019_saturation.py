@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make all weights again."""
+    """Replace the function that makes weights."""
     sql_file.run("0019_saturation")
 
 
