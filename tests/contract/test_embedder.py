@@ -193,6 +193,7 @@ async def test_a_question_has_the_same_vector_alone_and_among_others() -> None:
         assert made._loading_alone is not None
         await made._loading_alone
         assert made._alone is not None
+        made._crowded_until = 0.0
         assert made._free_model() is made._alone
         alone = [await made.embed_query(text) for text in asked]
     finally:

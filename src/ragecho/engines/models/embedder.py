@@ -1,6 +1,7 @@
 """The local embedder: an ONNX model behind the `Embedder` port."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +17,18 @@ from ragecho.kernel.errors import ConfigurationError
 from ragecho.ports.embedder import TokenCounter, Vectors
 
 # A question that nobody else's waits beside is embedded by a session of its own: 4.7 instead of 6.2 ms of a small model, for
-# 40 MB and half as much processor time again. With several in work it would take from the others what it gains.
+# 40 MB and half as much processor time again. Where several were in work a moment ago it would take from the others.
 ALONE_THREADS: Final = 2
 ALONE_UP_TO_BYTES: Final = 64 << 20
+CROWDED_SECONDS: Final = 0.2
 
 
 class OnnxEmbedder:
     """Implements the port `Embedder`. Vectors depend on the text alone, not on what else is embedded with it.
 
     Passages share `threads` (0: all cores) fairly between callers; queries have threads of their own, so a question
-    never waits behind an ingest. A question that is alone in this process takes two cores. `cache_hits` and `cache_misses` count queries answered from and added to the cache.
+    never waits behind an ingest. A question that is alone takes two cores. `cache_hits` and `cache_misses` count queries
+    answered from and added to the cache.
     """
 
     def __init__(self, spec: ModelSpec, model_dir: Path, *, threads: int = 0, query_cache_entries: int = 2048) -> None:
@@ -41,6 +44,7 @@ class OnnxEmbedder:
         self._alone = OnnxModel(spec, model_dir, threads=ALONE_THREADS) if is_small else None
         self._loading_alone: asyncio.Future[None] | None = None
         self._asking = 0
+        self._crowded_until = 0.0
         self._queries = ThreadPoolExecutor(usable_threads(threads), thread_name_prefix="embed-query")
         self._query_cache: OrderedDict[str, Vectors] = OrderedDict()
         self._query_cache_entries = query_cache_entries
@@ -108,7 +112,10 @@ class OnnxEmbedder:
 
     def _free_model(self) -> OnnxModel:
         """Return what runs the question that was asked just now."""
-        if self._alone is None or self._asking > 1:
+        now = time.monotonic()
+        if self._asking > 1:
+            self._crowded_until = now + CROWDED_SECONDS
+        if self._alone is None or now < self._crowded_until:
             return self._model
         if not self._alone.is_loaded and self._model.is_loaded and self._loading_alone is None:
             self._loading_alone = asyncio.get_running_loop().run_in_executor(None, self._alone.load)
