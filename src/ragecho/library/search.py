@@ -3,21 +3,17 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from anyio.to_thread import run_sync
-
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import ChunkId, VersionId
 from ragecho.kernel.passages import EmbeddingSpace, Passage
-from ragecho.library import analysis, store_chunks, store_documents
+from ragecho.library import store_chunks, store_documents
 from ragecho.library.caching import IndexVersion, Kept, QueryVectors, ResultCache, key_of
-from ragecho.library.fusion import vector_share
 from ragecho.library.literals import vector_literal
 from ragecho.library.model import SearchFilter
 from ragecho.library.query.options import Expand, Facts, SearchOptions
@@ -25,18 +21,16 @@ from ragecho.library.query.queries import Query as Wording
 from ragecho.library.query.together import fuse
 from ragecho.library.refining import Refining, Request, Spans, expanded, passage_of
 from ragecho.library.residency import ResidentIndexes
-from ragecho.library.resident_index import Candidates, Ranked, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning, route_of
 from ragecho.library.search_sql import (
     READABLE_CHUNKS,
     filter_parameters,
-    held_statement,
     matching_size_statement,
-    search_statement,
 )
 from ragecho.library.search_state import StateKey, state_key, state_of, state_query
+from ragecho.library.search_statements import SearchMode, Statements, asked_of, in_thread_if_large
 from ragecho.library.spaces import SpaceCache
-from ragecho.platform.database import Database, Query
+from ragecho.platform.database import Database
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
 from ragecho.ports.cache import Cache
@@ -46,15 +40,6 @@ __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning",
 
 # Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
 REMEMBERED_STATES = 10_000
-OTHER_THREAD_FROM_CHUNKS = 150_000
-
-
-class SearchMode(StrEnum):
-    """Which signals are used."""
-
-    HYBRID = "hybrid"
-    VECTOR = "vector"
-    LEXICAL = "lexical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +56,6 @@ class Found:
     space: EmbeddingSpace | None = None
     facts: Facts = field(default_factory=Facts)
     matches: dict[ChunkId, Spans] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question as the index takes it: its terms' ids with how often each stands in it, and its unit vector."""
-
-    terms: dict[int, float]
-    vector: Vectors | None
-    k: int
-    mode: SearchMode
-
-
-def _asked(
-    caller: Caller, state: IndexState, query: Wording, vector: Vectors | None, *, k: int, mode: SearchMode
-) -> _Asked:
-    if query.embed_as_passage:
-        mode = SearchMode.VECTOR
-    words = analysis.query_terms_of(query.text, state.stemmings) if mode is not SearchMode.VECTOR else {}
-    ids = analysis.TermIds(caller.workspace_id).of(words)
-    return _Asked(dict(zip(ids, map(float, words.values()), strict=True)), vector, k, mode)
 
 
 class PassageSearch:
@@ -110,6 +75,7 @@ class PassageSearch:
         self._embedders = embedders
         self._spaces = SpaceCache(database)
         self._tuning = tuning or SearchTuning()
+        self._statements = Statements(self._tuning)
         self._states: OrderedDict[StateKey, IndexState] = OrderedDict()
         self._cache = cache
         self._results = ResultCache(cache, ttl_seconds=cache_seconds) if cache is not None else None
@@ -245,12 +211,10 @@ class PassageSearch:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         for query in queries:
-            asked = _asked(caller, state, query, None, k=k, mode=mode)
-            await _in_thread_if_large(index, partial(self._words, caller, index, route_of(state, self._tuning), asked))
-
-    def _words(self, caller: Caller, index: ResidentIndex, route: Route, asked: _Asked) -> Ranked:
-        depth = max(self._tuning.depth, asked.k)
-        return index.words(caller, asked.terms, cap=route.candidate_cap, depth=depth)
+            asked = asked_of(caller, state, query, None, k=k, mode=mode)
+            await in_thread_if_large(
+                index, partial(self._statements.words, caller, index, route_of(state, self._tuning), asked)
+            )
 
     async def index_version(self, caller: Caller) -> IndexVersion:
         """Return the state that the index is in now. Raises `NotFound` without the workspace."""
@@ -296,14 +260,14 @@ class PassageSearch:
         while True:
             route = route_of(state, self._tuning, matching=matching)
             asked = [
-                _asked(caller, state, query, vector, k=k, mode=mode)
+                asked_of(caller, state, query, vector, k=k, mode=mode)
                 for query, vector in zip(queries, vectors, strict=True)
             ]
             # A filter is the database's to judge.
             index = self._resident.at(caller, state.space_id, state.version) if self._resident and not filters else None
             statements = [
-                await self._held(caller, index, route, one, space=space)
-                or self._statement(caller, state, route, one, space=space, filters=filters, index=index)
+                await self._statements.of_memory(caller, index, route, one, space=space)
+                or self._statements.of_database(caller, state, route, one, space=space, filters=filters, index=index)
                 for one in asked
             ]
             now, *found = await self._database.read(
@@ -325,76 +289,6 @@ class PassageSearch:
         parameters = {"workspace_id": caller.workspace_id, **filters}
         (rows,) = await self._database.read(caller, (matching_size_statement(frozenset(filters)), parameters))
         return int(rows[0]["chunks"])
-
-    async def _held(
-        self, caller: Caller, index: ResidentIndex | None, route: Route, asked: _Asked, *, space: EmbeddingSpace
-    ) -> Query | None:
-        """Return what reads the passages that memory finds; None where it cannot answer every side."""
-        if index is None or (asked.vector is not None and index.vectors is None):
-            return None
-
-        def find() -> Candidates:
-            words = nearest = None
-            if asked.mode is not SearchMode.VECTOR:
-                words = self._words(caller, index, route, asked)
-            if asked.vector is not None:
-                nearest = index.nearest(caller, asked.vector, depth=max(self._tuning.depth, asked.k))
-            return index.fused(words, nearest, asked.vector, share=self._share(space), limit=asked.k)
-
-        found = await _in_thread_if_large(index, find)
-        statement, names = held_statement(frozenset(found.parts))
-        parameters: dict[str, Any] = {
-            "workspace_id": caller.workspace_id,
-            "sees_all": caller.sees_all,
-            "principals": list(caller.principals),
-            "held_ids": found.ids,
-            "held_scores": found.scores,
-            **{f"held_{side}": scores for side, scores in found.parts.items()},
-        }
-        return statement, {name: parameters[name] for name in names}
-
-    def _share(self, space: EmbeddingSpace) -> float:
-        return self._tuning.vector_share if self._tuning.vector_share is not None else vector_share(space.model)
-
-    def _statement(
-        self,
-        caller: Caller,
-        state: IndexState,
-        route: Route,
-        asked: _Asked,
-        *,
-        space: EmbeddingSpace,
-        filters: Mapping[str, Any],
-        index: ResidentIndex | None,
-    ) -> Query:
-        """Return what asks the database; where there was only room for words, memory proposes those."""
-        proposed = None
-        if index is not None and asked.mode is not SearchMode.VECTOR:
-            proposed = index.proposed(self._words(caller, index, route, asked))
-        statement, names = search_statement(
-            str(asked.mode),
-            route,
-            dimensions=state.dimensions,
-            filters=frozenset(filters),
-            share=self._share(space),
-            has_words=proposed is not None,
-        )
-        parameters: dict[str, Any] = {
-            **filters,
-            "workspace_id": caller.workspace_id,
-            "space_id": state.space_id,
-            "limit": asked.k,
-            "depth": max(self._tuning.depth, asked.k),
-            "vector": vector_literal(asked.vector) if asked.vector is not None else None,
-            "terms": list(asked.terms),
-            "weights": list(asked.terms.values()),
-            "candidate_cap": route.candidate_cap,
-            "sees_all": caller.sees_all,
-            "principals": list(caller.principals),
-        }
-        if proposed is not None:
-            parameters |= {"lexical_ids": proposed.ids, "lexical_scores": proposed.scores}
-        return statement, {name: parameters[name] for name in names}
 
     async def _present_state(self, caller: Caller) -> IndexState:
         (rows,) = await self._database.read(caller, state_query(caller))
@@ -418,11 +312,6 @@ class PassageSearch:
         self._states.move_to_end(state_key(caller))
         while len(self._states) > REMEMBERED_STATES:
             self._states.popitem(last=False)
-
-
-async def _in_thread_if_large[T](index: ResidentIndex, find: Callable[[], T]) -> T:
-    """Look into an index: others would wait for a large one, to change threads costs more than a small one."""
-    return await run_sync(find) if len(index.ids) >= OTHER_THREAD_FROM_CHUNKS else find()
 
 
 def _graph_settings(route: Route) -> dict[str, str]:
