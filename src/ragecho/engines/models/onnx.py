@@ -149,4 +149,7 @@ def _open_session(path: Path, spec: ModelSpec, threads: int) -> Any:
     # Between two runs nobody spins.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     model = str(path) if spec.last_layer is None else for_first_token(path.read_bytes(), spec.last_layer)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # It would keep the bytes, 34 MB, to begin anew on another provider; there is only this one.
+    session._model_bytes = None
+    return session
