@@ -224,7 +224,7 @@ def test_the_plan_of_a_search_reads_by_the_indexes_it_was_made_for(
 
 def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> None:
     caller = filled.caller("most")
-    statement, names = search_sql.held_statement(frozenset({"vector", "lexical"}))
+    statement = search_sql.held_statement(frozenset({"vector", "lexical"}))
     parameters = {
         "workspace_id": caller.workspace_id,
         "sees_all": False,
@@ -234,7 +234,7 @@ def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> No
         "held_vector": [0.5] * 10,
         "held_lexical": [None] * 10,
     }
-    plans = plans_of(owner_url, caller, (statement, {name: parameters[name] for name in names}))
+    plans = plans_of(owner_url, caller, (statement, parameters))
     used = pieces(plans)
     assert [(name.rsplit("_p", 1)[0], {_kind(index) for index in indexes}) for name, indexes in used.items()] == [
         ("chunks", {"pkey"})

@@ -9,6 +9,8 @@ from typing import Final
 
 SPREAD: Final = 100
 """Candidates between whose scores the vectors are laid; 50 and 200 gave the same within noise."""
+BEYOND_SPREAD: Final = 100
+"""What lies below the last of those is divided by this, so that it keeps its order just below 0."""
 _DEFAULT_SHARE: Final = 0.5
 # A question in one language finds few words in documents of another, and its best word is a poor guide: on Spanish
 # questions to English documents .6 gives nDCG@10 .908 where .5 gives .823, and nothing is lost within one language.

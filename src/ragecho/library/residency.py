@@ -63,7 +63,7 @@ class ResidentIndexes:
         held = self._held.setdefault(caller.workspace_id, _Held())
         self._held.move_to_end(caller.workspace_id)
         index = held.index
-        is_hit = index is not None and (index.space_id, index.version) == (space_id, version)
+        is_hit = index is not None and index.is_of(space_id, version)
         count_cache_lookup("index", is_hit=is_hit)
         if is_hit:
             return index
@@ -78,7 +78,7 @@ class ResidentIndexes:
         """Return the index as `at` does, for work ahead of the search that will ask: nothing is counted or read."""
         held = self._held.get(caller.workspace_id)
         index = held.index if held is not None else None
-        return index if index is not None and (index.space_id, index.version) == (space_id, version) else None
+        return index if index is not None and index.is_of(space_id, version) else None
 
     async def settled(self) -> None:
         """Wait until nothing is being read."""

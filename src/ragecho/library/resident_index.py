@@ -1,8 +1,8 @@
 """A workspace's lexical index and vectors, held in memory in one state: what SQL would find, sooner.
 
 Ranks as the statements of `search_sql` and `ragecho_lexical_candidates` do (tests compare them): the same BM25, the same
-cut to the rarest terms, the same fusion, the same order. It only proposes: whoever asks joins the ids to tables with policies, and takes
-them only if the index is still in this state at that moment.
+cut to the rarest terms, the same fusion, the same order. It only proposes: whoever asks joins the ids to tables with
+policies, and takes them only if the index is still in this state at that moment.
 """
 
 from collections import OrderedDict
@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragecho.kernel.caller import Caller
-from ragecho.library.fusion import SPREAD
+from ragecho.library.fusion import BEYOND_SPREAD, SPREAD
 from ragecho.library.literals import reals_literal
-from ragecho.library.resident_vectors import ResidentVectors
+from ragecho.library.resident_vectors import Mask, Numbers, ResidentVectors
 
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
 Reals = NDArray[np.float32] | NDArray[np.float64]
 
 # Callers of whom it is remembered which chunks they may read: a byte per chunk each.
@@ -110,6 +108,10 @@ class ResidentIndex:
         held = self.postings
         size = held.terms.nbytes + held.starts.nbytes + held.numbers.nbytes + held.weights.nbytes
         return size + self.ids.nbytes + self.labels.nbytes + (0 if self.vectors is None else self.vectors.nbytes)
+
+    def is_of(self, space_id: UUID, version: int) -> bool:
+        """Return whether this is the index of that state."""
+        return (self.space_id, self.version) == (space_id, version)
 
     def words(self, caller: Caller, terms: Mapping[int, float], *, cap: int | None, depth: int) -> Ranked:
         """Return the chunks that the caller may read, by BM25 over `terms` (id to weight in the question).
@@ -224,7 +226,7 @@ def _laid_vectors(scores: Reals) -> NDArray[np.float64]:
     least = float(scores[min(SPREAD, len(scores)) - 1])
     width = float(scores[0]) - least
     laid = (scores.astype(np.float64) - least) / width if width else np.ones(len(scores))
-    return np.where(laid < 0, laid / SPREAD, laid)
+    return np.where(laid < 0, laid / BEYOND_SPREAD, laid)
 
 
 def _laid_words(scores: Reals) -> NDArray[np.float64]:

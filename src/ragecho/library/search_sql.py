@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import TextClause, text
 
-from ragecho.library.fusion import SPREAD
+from ragecho.library.fusion import BEYOND_SPREAD, SPREAD
 from ragecho.library.model import SearchFilter
 from ragecho.library.search_route import Among, Route
 from ragecho.library.store_documents import escape_like
@@ -60,7 +60,7 @@ _PROPOSED = """
     )"""
 # Laid on 0 to 1 between the best and the SPREAD-th candidate, however many are asked for; deeper ones follow just below 0.
 _VECTOR_PART = """
-        select chunk_id, {share} * case when laid < 0 then laid / 100 else laid end as part from (
+        select chunk_id, {share} * case when laid < 0 then laid / {beyond} else laid end as part from (
           select chunk_id, coalesce((score - min(score) filter (where rank <= {spread}) over ())
                  / nullif(max(score) over () - min(score) filter (where rank <= {spread}) over (), 0), 1) as laid
           from vector_side) spread"""
@@ -158,7 +158,7 @@ def search_statement(
     sides, parts, joins = [_matching(filters)] if filters else [], [], []
     if mode != "lexical":
         sides.append(_vector_side(route, dimensions, filters))
-        parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0, spread=SPREAD))
+        parts.append(_VECTOR_PART.format(share=share if mode == "hybrid" else 1.0, spread=SPREAD, beyond=BEYOND_SPREAD))
         # What only the words found gets its similarity too: later steps judge by it.
         joins.append("left join chunk_vectors cv on cv.workspace_id = c.workspace_id and cv.chunk_id = c.id")
     if mode != "vector":
@@ -178,13 +178,13 @@ def search_statement(
 
 
 @lru_cache(maxsize=8)
-def held_statement(sides: frozenset[str]) -> tuple[TextClause, frozenset[str]]:
-    """Return the statement that reads what memory found, and its parameters' names: `held_ids`, `held_scores`, `held_<side>`.
+def held_statement(sides: frozenset[str]) -> TextClause:
+    """Return the statement that reads what memory found: `held_ids` with `held_scores` and, for each side, `held_<side>`.
 
     `sides` (vector, lexical) are those that were asked; each gives every chunk a score, null for none.
     """
     names = sorted(sides)
-    statement = text(
+    return text(
         _HELD.format(
             arrays=", ".join(f"cast(:held_{name} as float8[])" for name in names),
             names=", ".join(names),
@@ -192,7 +192,6 @@ def held_statement(sides: frozenset[str]) -> tuple[TextClause, frozenset[str]]:
             **{f"{side}_score": f"f.{side}" if side in sides else "null::float8" for side in ("vector", "lexical")},
         )
     )
-    return statement, frozenset(statement.compile().params)
 
 
 def _vector_side(route: Route, dimensions: int, filters: frozenset[str]) -> str:

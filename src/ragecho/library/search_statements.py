@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from anyio.to_thread import run_sync
 
 from ragecho.kernel.caller import Caller
+from ragecho.kernel.ids import WorkspaceId
 from ragecho.kernel.passages import EmbeddingSpace
 from ragecho.library import analysis
 from ragecho.library.fusion import vector_share
@@ -34,7 +37,7 @@ class SearchMode(StrEnum):
 class Asked:
     """A question as the index takes it: its terms' ids with how often each stands in it, and its unit vector."""
 
-    terms: dict[int, float]
+    terms: Mapping[int, float]
     vector: Vectors | None
     k: int
     mode: SearchMode
@@ -46,9 +49,17 @@ def asked_of(
     """Return a wording as the index takes it; a made-up answer is searched by its meaning only."""
     if query.embed_as_passage:
         mode = SearchMode.VECTOR
-    words = analysis.query_terms_of(query.text, state.stemmings) if mode is not SearchMode.VECTOR else {}
-    ids = analysis.TermIds(caller.workspace_id).of(words)
-    return Asked(dict(zip(ids, map(float, words.values()), strict=True)), vector, k, mode)
+    is_by_words = mode is not SearchMode.VECTOR
+    terms = _terms_of(caller.workspace_id, query.text, state.stemmings) if is_by_words else MappingProxyType({})
+    return Asked(terms, vector, k, mode)
+
+
+@lru_cache(maxsize=256)
+def _terms_of(workspace_id: WorkspaceId, question: str, stemmings: tuple[str, ...]) -> Mapping[int, float]:
+    """Return a question's terms; asked for twice in a search, while the model is at work and after it."""
+    words = analysis.query_terms_of(question, stemmings)
+    ids = analysis.TermIds(workspace_id).of(words)
+    return MappingProxyType(dict(zip(ids, map(float, words.values()), strict=True)))
 
 
 class Statements:
@@ -78,7 +89,6 @@ class Statements:
             return index.fused(words, nearest, asked.vector, share=self._share(space), limit=asked.k)
 
         found = await in_thread_if_large(index, find)
-        statement, names = held_statement(frozenset(found.parts))
         parameters: dict[str, Any] = {
             "workspace_id": caller.workspace_id,
             "sees_all": caller.sees_all,
@@ -87,7 +97,7 @@ class Statements:
             "held_scores": found.scores,
             **{f"held_{side}": scores for side, scores in found.parts.items()},
         }
-        return statement, {name: parameters[name] for name in names}
+        return held_statement(frozenset(found.parts)), parameters
 
     def _share(self, space: EmbeddingSpace) -> float:
         return self._tuning.vector_share if self._tuning.vector_share is not None else vector_share(space.model)

@@ -113,7 +113,7 @@ class OnnxModel:
         return Tokens(ids, type_ids)
 
     def run(self, tokens: Tokens) -> NDArray[np.float32]:
-        """Return the model's first output for one encoding, without the batch axis. One thread runs the calling one."""
+        """Return the model's first output for one encoding, without the batch axis. A single thread is the caller's own."""
         session, _, inputs = self._parts()
         feed = {
             "input_ids": tokens.ids,

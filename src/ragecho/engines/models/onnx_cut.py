@@ -60,8 +60,8 @@ def _first(states: str) -> str:
 def _reading_first(node: memoryview, states: str) -> bytes:
     """Return a node that reads the first token of `states`."""
     renamed = bytes_field(_INPUT, _first(states).encode())
-    is_it = [tag == _INPUT and bytes(content) == states.encode() for tag, _, content in _fields(node)]
-    return b"".join(renamed if it else whole for it, (_, whole, _) in zip(is_it, _fields(node), strict=True))
+    wanted = states.encode()
+    return b"".join(renamed if tag == _INPUT and content == wanted else whole for tag, whole, content in _fields(node))
 
 
 def _name_of(node: memoryview) -> str | None:
