@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 ARGS ?=
 
-.PHONY: help serve test lock bench bench-peers soak eval clean setup setup-dev
+.PHONY: help serve test lock bench bench-peers bench-peers-torch soak eval clean setup setup-dev
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,8 +30,15 @@ bench-peers: setup-dev ## Compare speed and quality with other stacks, installed
 	@sh scripts/setup_peers.sh
 	@.venv/bin/python -m benchmarks.peers $(ARGS)
 
-soak: setup-dev ## Run under load for a while and watch for leaks (benchmarks/soak.py)
+bench-peers-torch: setup-dev ## The same, the other stacks embedding questions by PyTorch (6 GB)
+	@sh scripts/setup_peers.sh torch
+	@.venv/bin/ragecho models fetch all-MiniLM-L6-v2
+	@.venv/bin/python -m benchmarks.peers --torch $(ARGS)
+
+soak: setup-dev ## Run under load and random kills for a while (benchmarks/soak.py), then random lives of documents
 	@.venv/bin/python -m benchmarks.soak $(ARGS)
+	@.venv/bin/pytest -q --hypothesis-profile=soak --timeout=3600 tests/db/test_lifecycle.py tests/db/test_reindex.py \
+		tests/e2e/test_identity_inputs.py
 
 eval: setup-dev ## Measure answer quality on every suite
 	@.venv/bin/ragecho eval run --suite all $(ARGS)

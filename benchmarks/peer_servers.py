@@ -1,11 +1,13 @@
 """Other stacks behind FastAPI, as their guides show them: `python peer_servers.py NAME FOLDER PORT` in the peers' environment.
 
-FOLDER holds documents.jsonl (id, text), vectors.npy, questions.jsonl, question_vectors.npy and model.json. With `given` in
-model.json the questions' vectors are looked up; else each is embedded here, by the same ONNX model that Echo runs.
+FOLDER holds documents.jsonl (id, text), vectors.npy, questions.jsonl, question_vectors.npy and model.json. `embedding` in
+model.json says how a question gets its vector: `given` looks it up, `onnx` runs the file that Echo runs, `torch` runs the same
+model by sentence-transformers, which is what the embedding classes of all these stacks call.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,36 @@ class Onnx:
         return pooled / np.linalg.norm(pooled)
 
 
-embed = KNOWN.__getitem__ if MODEL["given"] else Onnx()
+class Torch:
+    """The model by sentence-transformers, with its own defaults."""
+
+    def __init__(self) -> None:
+        from importlib.util import find_spec
+
+        from sentence_transformers import SentenceTransformer
+
+        package = find_spec(MODEL["package"])
+        assert package is not None
+        assert package.origin is not None
+        self._model = SentenceTransformer(str(Path(package.origin).parent / "model"), device="cpu")
+
+    def __call__(self, question: str) -> np.ndarray:
+        """Return the question's unit vector."""
+        return self._model.encode(MODEL["prefix"] + question)
+
+
+def embedding() -> Callable[[str], np.ndarray]:
+    """Return what embeds a question."""
+    match MODEL["embedding"]:
+        case "given":
+            return KNOWN.__getitem__
+        case "onnx":
+            return Onnx()
+        case _:
+            return Torch()
+
+
+embed = embedding()
 
 
 def chroma_collection() -> Any:

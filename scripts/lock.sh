@@ -19,6 +19,7 @@ compile tools.txt --python-version 3.8 requirements/tools.in # installed by what
 compile node.txt --python-version 3.12 requirements/node.in
 compile s3-server.txt --python-version 3.12 requirements/s3-server.in
 compile peers.txt --python-version 3.12 --overrides requirements/peers.overrides.txt requirements/peers.in
+compile peers-torch.txt --python-version 3.12 requirements/peers.in requirements/peers-torch.in
 if grep -n '://' requirements/*.txt; then
     echo "lock: the lines above carry an address; remove it" >&2
     exit 1

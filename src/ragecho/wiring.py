@@ -116,7 +116,9 @@ def space_chooser(settings: Settings, embedders: Embedders) -> SpaceFor:
     return space_for
 
 
-def build_database(settings: Settings, *, role: str, database_role: str = APP_ROLE) -> Database:
+def build_database(
+    settings: Settings, *, role: str, database_role: str = APP_ROLE, readers: int | None = None
+) -> Database:
     """Return the pool of the configured database. Raises `ConfigurationError` without one."""
     from ragecho.platform.telemetry import instrument_engine
 
@@ -126,6 +128,7 @@ def build_database(settings: Settings, *, role: str, database_role: str = APP_RO
         settings.database_url.get_secret_value(),
         role=database_role,
         pool_size=settings.database_pool_size,
+        readers=readers,
         application_name=f"ragecho {role}",
         is_preparing=settings.database_prepare,
     )
@@ -293,16 +296,18 @@ class VaultSealer:
             raise SealBrokenError(str(error)) from None
 
 
-def build_resident_indexes(database: Database) -> "ResidentIndexes | None":
-    """Return what holds often searched indexes in memory; None where that is switched off."""
+def build_resident_indexes(database: Database, processes: int = 1) -> "ResidentIndexes | None":
+    """Return what holds often searched indexes in memory; None where that is switched off.
+
+    Where nothing is configured, each of `processes` on this machine has an eighth of the memory, and all together a quarter.
+    """
     from ragecho.library.residency import ResidentIndexes
     from ragecho.library.settings import SearchSettings
 
     megabytes = SearchSettings().resident_index_mb
     if megabytes is None:
-        return ResidentIndexes(
-            database, budget_bytes=max(memory_limit_bytes() // _RESIDENT_SHARE, _LEAST_RESIDENT_BYTES)
-        )
+        share = memory_limit_bytes() // max(_RESIDENT_SHARE, _RESIDENT_SHARE // 2 * processes)
+        return ResidentIndexes(database, budget_bytes=max(share, _LEAST_RESIDENT_BYTES))
     return ResidentIndexes(database, budget_bytes=megabytes << 20) if megabytes else None
 
 
@@ -372,7 +377,7 @@ def build_services(settings: Settings) -> Services:
         embedders,
         cache=cache,
         cache_seconds=caching.cache_seconds,
-        resident=build_resident_indexes(database),
+        resident=build_resident_indexes(database, max(1, settings.api_processes)),
     )
     identity = build_identity(settings)
     sealer = VaultSealer(lambda: identity.vault)
@@ -426,7 +431,7 @@ async def ingest_flow(settings: Settings) -> AsyncIterator[tuple[Database, "Inge
     from ragecho.platform.jobs.steps import StepLimits
 
     ingest = IngestSettings()
-    database = build_database(settings, role="worker")
+    database = build_database(settings, role="worker", readers=1)
     recognition = OcrSettings()
     ocr = Ocr(is_on=recognition.ocr is not OcrMode.OFF, languages=recognition.ocr_languages)
     async with SandboxedParser(max_concurrency=ingest.parser_processes, ocr=ocr) as parser:

@@ -5,9 +5,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from ragecho.engines.models import packed_e5
+from ragecho.engines.models import bert_safetensors, packed_e5
+from ragecho.engines.models.bert_graph import BertWeights
 from ragecho.engines.models.catalogue import ModelSpec, Pooling, Role
 from ragecho.engines.models.embedder import OnnxEmbedder
 from ragecho.engines.models.local import add_model, added_models, known_model
@@ -195,26 +197,28 @@ def packed_file(path: Path) -> Path:
     return path
 
 
-def reference(packed: packed_e5.Packed, ids: list[int]) -> np.ndarray:
-    """Compute the encoder in float: BERT with post-normalisation (Devlin et al. 2019) and the exact GELU."""
-    from math import erf
+def reference(bert: BertWeights, ids: list[int]) -> np.ndarray:
+    """Compute an encoder of one layer in float: BERT with post-normalisation (Devlin et al. 2019) and the exact GELU."""
+    from math import erf, sqrt
+
+    hidden, each = bert.hidden, bert.hidden // bert.heads
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
-        scaled = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + packed.epsilon)
-        return scaled * packed.floats(f"{name}.w") + packed.floats(f"{name}.b")
+        scaled = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + bert.epsilon)
+        return scaled * bert.floats(f"{name}.w") + bert.floats(f"{name}.b")
 
     def times(x: np.ndarray, name: str, columns: int) -> np.ndarray:
-        return x @ packed.matrix(f"l0.{name}.w", columns).T + packed.floats(f"l0.{name}.b")
+        return x @ bert.matrix(f"l0.{name}.w", columns).T + bert.floats(f"l0.{name}.b")
 
-    places = packed.floats("emb.pos").reshape(-1, 32)[: len(ids)] + packed.floats("emb.type")
-    state = norm(packed.matrix("emb.word", 32)[ids] + places, "emb.ln")
-    q, k, v = (times(state, name, 32).reshape(-1, 2, 16).transpose(1, 0, 2) for name in "qkv")
-    weights = np.exp(q @ k.transpose(0, 2, 1) / 4)
-    seen = ((weights / weights.sum(-1, keepdims=True)) @ v).transpose(1, 0, 2).reshape(-1, 32)
-    state = norm(state + times(seen, "ao", 32), "l0.aln")
-    wide = times(state, "fi", 32)
+    places = bert.floats("emb.pos").reshape(-1, hidden)[: len(ids)] + bert.floats("emb.type")[:hidden]
+    state = norm(bert.matrix("emb.word", hidden)[ids] + places, "emb.ln")
+    q, k, v = (times(state, name, hidden).reshape(-1, bert.heads, each).transpose(1, 0, 2) for name in "qkv")
+    weights = np.exp(q @ k.transpose(0, 2, 1) / sqrt(each))
+    seen = ((weights / weights.sum(-1, keepdims=True)) @ v).transpose(1, 0, 2).reshape(-1, hidden)
+    state = norm(state + times(seen, "ao", hidden), "l0.aln")
+    wide = times(state, "fi", hidden)
     bent = 0.5 * wide * (1 + np.vectorize(erf)(wide / np.sqrt(2)))
-    return norm(state + times(bent, "fo", 64), "l0.oln")
+    return norm(state + times(bent, "fo", bert.feed_forward), "l0.oln")
 
 
 async def test_a_converted_model_computes_what_the_packed_one_says(tmp_path: Path) -> None:
@@ -228,6 +232,59 @@ async def test_a_converted_model_computes_what_the_packed_one_says(tmp_path: Pat
     vector = await OnnxEmbedder(added, tmp_path / "models", threads=1).embed_query("pump ﬁlter pump")
     wanted = reference(packed_e5.read_packed(source.read_bytes()), [0, 4, 5, 4, 2]).mean(axis=0)
     assert vector @ wanted / np.linalg.norm(wanted) > 0.995
+
+
+def tensors_file(path: Path, *, kind: str = "F32") -> Path:
+    """Write a safetensors file: BERT with 1 layer and 48 dimensions for 12 heads, six words."""
+    chooser, hidden, wide = np.random.default_rng(6), 48, 96
+    layer, embeddings = "encoder.layer.0", "embeddings"
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{embeddings}.word_embeddings.weight": (6, hidden),
+        f"{embeddings}.position_embeddings.weight": (16, hidden),
+        f"{embeddings}.token_type_embeddings.weight": (2, hidden),
+    }
+    for name in (f"{layer}.attention.self.{part}" for part in ("query", "key", "value")):
+        shapes |= {f"{name}.weight": (hidden, hidden), f"{name}.bias": (hidden,)}
+    for name, outputs, inputs in (
+        (f"{layer}.attention.output.dense", hidden, hidden),
+        (f"{layer}.intermediate.dense", wide, hidden),
+        (f"{layer}.output.dense", hidden, wide),
+    ):
+        shapes |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+    for name in (embeddings, f"{layer}.attention.output", f"{layer}.output"):
+        shapes |= {f"{name}.LayerNorm.weight": (hidden,), f"{name}.LayerNorm.bias": (hidden,)}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    content = b""
+    for name, shape in shapes.items():
+        mean = 1.0 if name.endswith("LayerNorm.weight") else 0.0
+        values = chooser.normal(mean, 0.2, shape).astype("<f4").tobytes()
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(content), len(content) + len(values)]}
+        content += values
+    head = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + content)
+    return path
+
+
+def test_converted_tensors_compute_what_the_published_ones_say(tmp_path: Path) -> None:
+    source = tensors_file(tmp_path / "model.safetensors")
+    bert_safetensors.convert(source, tmp_path)
+    first = (tmp_path / "model.onnx").read_bytes()
+    bert_safetensors.convert(source, tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == first
+    ids = [0, 4, 5, 4, 2]
+    session = onnxruntime.InferenceSession(first, providers=["CPUExecutionProvider"])
+    (states,) = session.run(None, {"input_ids": np.array([ids], np.int64)})[0]
+    wanted = reference(bert_safetensors.read_tensors(source.read_bytes()), ids)
+    likeness = (states * wanted).sum(-1) / np.linalg.norm(states, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert likeness.min() > 0.99
+
+
+def test_tensors_of_another_kind_are_not_converted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="F16"):
+        bert_safetensors.convert(tensors_file(tmp_path / "half", kind="F16"), tmp_path)
+    (tmp_path / "other").write_bytes(b"PK\x03\x04" * 100)
+    with pytest.raises(ValueError, match="not a safetensors"):
+        bert_safetensors.convert(tmp_path / "other", tmp_path)
 
 
 def test_another_file_is_not_converted(tmp_path: Path) -> None:

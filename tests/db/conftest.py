@@ -11,7 +11,8 @@ from ragecho.kernel.authorization import OrganizationRole, Scope, WorkspaceRole
 from ragecho.kernel.caller import Caller, user_principal
 from ragecho.kernel.ids import OrganizationId, UserId, WorkspaceId, uuid7
 from ragecho.kernel.passages import EmbeddingSpace
-from ragecho.platform.database import APP_ROLE, Database, allow_login, upgrade
+from ragecho.platform.database import APP_ROLE, Database
+from ragecho.platform.database.migrate import allow_login, upgrade
 from ragecho.platform.embedded import EmbeddedPostgres
 from ragecho.tenancy import store
 

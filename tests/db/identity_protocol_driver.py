@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from ragecho.identity import clients
 from ragecho.identity.accounts.sessions import start_session
-from ragecho.identity.api import IdentityServices, build_identity_routers, build_identity_services, prepare_identity
+from ragecho.identity.api import IdentityServices, build_identity_routers, build_identity_services
 from ragecho.identity.client_model import Client
+from ragecho.identity.preparation import prepare_identity
 from ragecho.kernel.ids import UserId, uuid7
 from ragecho.platform.database import IDENTITY_ROLE, Database
 from ragecho.platform.settings import Settings

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from alembic import command
 from sqlalchemy import create_engine, make_url
-from tests.db.test_migrations import run
+from tests.db.databases import run
 
 from ragecho.kernel.ids import uuid7
 from ragecho.platform.database import driver_url

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from tests.db.conftest import Tenant
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import uuid7
 from ragecho.platform.database import APP_ROLE, Query, array_literal
-from ragecho.platform.database.engine import _DIALECT
+from ragecho.platform.database.reading import _DIALECT
 
 Matrix = NDArray[np.float32]
 
@@ -33,10 +34,12 @@ def psycopg_url(owner_url: str) -> str:
     return owner_url.replace("postgresql+psycopg://", "postgresql://")
 
 
-def plans_of(owner_url: str, caller: Caller, query: Query) -> list[list[Step]]:
+def plans_of(
+    owner_url: str, caller: Caller, query: Query, settings: Mapping[str, str] = MappingProxyType({})
+) -> list[list[Step]]:
     """Run a query as the application does and return the plans of every statement that ran, the functions' own included.
 
-    Needs a superuser, who may load auto_explain.
+    `settings` are the transaction's further ones. Needs a superuser, who may load auto_explain.
     """
     statement, parameters = query
     plans: list[list[Step]] = []
@@ -62,11 +65,12 @@ def plans_of(owner_url: str, caller: Caller, query: Query) -> list[list[Step]]:
             "ragecho.workspace_id": str(caller.workspace_id),
             "ragecho.principals": array_literal(caller.principals),
             "ragecho.sees_all": "on" if caller.sees_all else "off",
+            **settings,
         }.items():
             connection.execute("select set_config(%s, %s, true)", (name, value))
         connection.execute(f"set local role {APP_ROLE}")
         connection.add_notice_handler(note)
-        connection.execute(str(statement.compile(dialect=_DIALECT)), dict(parameters)).fetchall()
+        connection.execute(str(statement.compile(dialect=_DIALECT)), dict(parameters), prepare=True).fetchall()
     return plans
 
 
@@ -92,7 +96,12 @@ def fill(
     ids, documents, versions = ([uuid7() for _ in range(count)] for _ in range(3))
     workspace, space = tenant.workspace_id, tenant.space.id
     labels = [list(one) for one in readers]
+    graph = f"chunk_vectors_hnsw_{vectors.shape[1]}"
     with psycopg.connect(psycopg_url(owner_url)) as connection, connection.cursor() as cursor:
+        # A graph that is built over all vectors at once is built several times as quickly as one that each is put into.
+        definition = cursor.execute("select indexdef from pg_indexes where indexname = %s", (graph,)).fetchone()
+        assert definition is not None
+        cursor.execute(f"drop index {graph}")
         columns = "workspace_id, id, filename, size_bytes, sha256, status, chunks, access, readers, current_version_id"
         with cursor.copy(f"copy documents ({columns}) from stdin") as copy:
             for document, version, label in zip(documents, versions, labels, strict=True):
@@ -115,6 +124,8 @@ def fill(
                 weights = "{" + ",".join(f"{word}:1" for word in words) + "}/1000000000"
                 ones = [1] * len(words)
                 copy.write_row((workspace, one, document, space, label, len(words), list(words), ones, weights))
+        cursor.execute("set local maintenance_work_mem = '256MB'")
+        cursor.execute(definition[0].replace(" ON ONLY ", " ON "))  # its partitions, too
         cursor.execute(
             "insert into term_frequencies select workspace_id, space_id, unnest(terms), count(*) from chunk_terms"
             " where workspace_id = %s group by 1, 2, 3",

@@ -10,7 +10,8 @@ from tests.db.old_database import at_revision
 
 from ragecho.identity.accounts.model import LoggedIn
 from ragecho.identity.accounts.sign_in import Browser
-from ragecho.platform.database import IDENTITY_ROLE, Database, driver_url, upgrade
+from ragecho.platform.database import IDENTITY_ROLE, Database, driver_url
+from ragecho.platform.database.migrate import upgrade
 
 PASSWORD = "a password of the first version"
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from sqlalchemy import text
+from tests.conftest import examples
 from tests.db.conftest import Tenant, make_tenant
 
 from ragecho.engines.blobs import MemoryBlobStore
@@ -411,7 +412,7 @@ def test_documents_live_and_die_in_any_order(owner_url: str) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # not annotated upstream
         Lifetimes,
         settings=settings(
-            max_examples=12,
+            max_examples=examples(6),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -1,12 +1,13 @@
 """Maintenance removes what is over, and nothing else, once an hour whoever asks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from tests.db.conftest import Tenant
+from tests.db.databases import another_database
 from tests.db.library_driver import add_document
 from tests.db.people import run
 
@@ -50,6 +51,12 @@ class House:
                 text(f"select count(*) from {table} where workspace_id = :w"), {"w": self.tenant.workspace_id}
             )
             return int(found.scalar_one())
+
+
+@pytest.fixture(scope="module")
+def owner_url(owner_url: str) -> Iterator[str]:
+    with another_database(owner_url) as url:
+        yield url
 
 
 @pytest.fixture

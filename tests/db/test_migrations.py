@@ -3,22 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, text
 from tests.db.conftest import SPACE
+from tests.db.databases import run
 
 from ragecho.kernel.errors import ConfigurationError
 from ragecho.kernel.ids import uuid7
-from ragecho.platform.database import Database, current_revision, driver_url, upgrade
+from ragecho.platform.database import Database, driver_url
+from ragecho.platform.database.migrate import current_revision, upgrade
 from ragecho.tenancy import service
 from ragecho.tenancy.model import DEFAULT_WORKSPACE
-
-
-def run(url: str | URL, *statements: str) -> None:
-    engine = create_engine(driver_url(str(url)), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
 
 
 @pytest.fixture

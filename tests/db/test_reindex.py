@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from sqlalchemy import text
+from tests.conftest import examples
 from tests.db.conftest import SPACE, Tenant, make_tenant
 from tests.db.test_lifecycle import Lifetimes, World
 
@@ -197,7 +198,7 @@ def test_workspaces_change_their_space_at_any_time(owner_url: str) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # not annotated upstream
         Reindexings,
         settings=settings(
-            max_examples=15,
+            max_examples=examples(6),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

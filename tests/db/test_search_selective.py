@@ -1,19 +1,21 @@
 """A caller who may read little finds as much in it as one who may read everything finds in all (a hundredth of the sizes)."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
 import pytest
 from tests.db.conftest import Tenant, make_tenant
+from tests.db.databases import another_database
 from tests.db.search_plans import Matrix, Step, fill, plans_of, random_vectors
 
 from ragecho.engines.fakes import FakeEmbedder
 from ragecho.kernel.caller import Caller
 from ragecho.library import search_sql
 from ragecho.library.residency import SEARCHES_BEFORE_READING, ResidentIndexes
-from ragecho.library.search import PassageSearch, SearchMode, SearchTuning, vector_literal
+from ragecho.library.search import READING_BY_KEYS, PassageSearch, SearchMode, SearchTuning, vector_literal
 from ragecho.library.search_route import Among, IndexState, Route, route_of
 from ragecho.platform.database import Database, Query
 
@@ -62,6 +64,13 @@ class Prepared:
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def owner_url(owner_url: str) -> Iterator[str]:
+    """A database of the module's own: its graph is built over these vectors alone."""
+    with another_database(owner_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +231,8 @@ def test_the_plan_of_a_search_reads_by_the_indexes_it_was_made_for(
     assert None not in by_piece["chunk_terms"]
 
 
-def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> None:
+@pytest.mark.parametrize("settings", [{}, READING_BY_KEYS], ids=["planned anew", "as in a search"])
+def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str, settings: dict[str, str]) -> None:
     caller = filled.caller("most")
     statement = search_sql.held_statement(frozenset({"vector", "lexical"}))
     parameters = {
@@ -234,7 +244,7 @@ def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> No
         "held_vector": [0.5] * 10,
         "held_lexical": [None] * 10,
     }
-    plans = plans_of(owner_url, caller, (statement, parameters))
+    plans = plans_of(owner_url, caller, (statement, parameters), settings)
     used = pieces(plans)
     assert [(name.rsplit("_p", 1)[0], {_kind(index) for index in indexes}) for name, indexes in used.items()] == [
         ("chunks", {"pkey"})
@@ -246,6 +256,7 @@ def test_what_memory_found_is_read_by_keys(filled: Filled, owner_url: str) -> No
 def _kind(index: str | None) -> str | None:
     if index is None:
         return None
+    index = index.rstrip("0123456789")  # an index made anew gets a number
     names = {
         "embedding_idx": "embedding",
         "terms_idx": "terms",

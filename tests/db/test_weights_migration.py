@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 from tests.db.old_database import at_revision
 
-from ragecho.platform.database import driver_url, upgrade
+from ragecho.platform.database import driver_url
+from ragecho.platform.database.migrate import upgrade
 
 _ADD = (
     "set local session_replication_role = replica",

@@ -67,7 +67,9 @@ def clean_environment(data_dir: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAGECHO_")}
     if "RAGECHO_MODEL_DIR" in os.environ:
         kept["RAGECHO_MODEL_DIR"] = os.environ["RAGECHO_MODEL_DIR"]
-    return kept | {"RAGECHO_DATA_DIR": str(data_dir), "RAGECHO_LOG_FORMAT": "json"}
+    # One API process: servers that a few tests start for themselves are ready sooner. The shared one, and those that are
+    # killed, have as many as the machine is given.
+    return kept | {"RAGECHO_DATA_DIR": str(data_dir), "RAGECHO_LOG_FORMAT": "json", "RAGECHO_API_PROCESSES": "1"}
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def settled(client: httpx.Client, document_id: object, *, seconds: float = 90.0)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("serve")) as server:
+    with serving(tmp_path_factory.mktemp("serve"), RAGECHO_API_PROCESSES="0") as server:
         yield server
 
 

@@ -32,6 +32,9 @@ def main(scenario: str, folder: Path) -> int:
         case "slow_to_be_ready":
             go = folder / "go"
             children = [python("quick", _SLEEP), python("slow", _SLEEP, is_ready=go.exists)]
+        case "later":
+            go = folder / "go"
+            children = [python("first", _SLEEP, is_ready=go.exists), python("later", _SLEEP, is_later=True)]
         case "crashes_after_ready":
             children = [python("crashes", "import sys; sys.exit(3)")]
         case "broken":

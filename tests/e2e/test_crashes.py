@@ -35,7 +35,7 @@ def _visible_chunks(client: httpx.Client, document: dict[str, object]) -> int:
 
 
 def test_killed_workers_and_databases_lose_and_double_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
+    with serving(tmp_path / "data", RAGECHO_API_PROCESSES="0") as server:
         key = server.key()
         with server.client(key) as client:
             accepted = upload(client, *_texts())
@@ -74,7 +74,7 @@ def _is_back(client: httpx.Client) -> bool:
 
 
 def test_everything_is_there_again_after_the_whole_tree_was_killed(tmp_path: Path) -> None:
-    with serving(tmp_path / "data") as server:
+    with serving(tmp_path / "data", RAGECHO_API_PROCESSES="0") as server:
         key = server.key()
         with server.client(key) as client:
             (one,) = upload(client, ("note.txt", b"The ferry to the island leaves at a quarter to nine."))
@@ -83,6 +83,6 @@ def test_everything_is_there_again_after_the_whole_tree_was_killed(tmp_path: Pat
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(10)
         assert tree
-    with serving(tmp_path / "data") as server, server.client(key) as client:
+    with serving(tmp_path / "data", RAGECHO_API_PROCESSES="0") as server, server.client(key) as client:
         answer = client.post("/api/v1/ask", json={"question": "When does the ferry to the island leave?"}).json()
         assert "quarter to nine" in answer["answer"]

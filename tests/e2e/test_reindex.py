@@ -5,7 +5,9 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from ragecho.engines.models.local import add_model
 from ragecho.engines.models.store import default_model_dir, missing_files, model_folder
 from ragecho_sdk import Echo, EchoAPIError
 
+EVERYTHING = "read,write,admin"
 REINDEX = "/api/v1/admin/index/reindex"
 TEXTS = {
     "pump.txt": b"The pump of the water works is cleaned in May.",
@@ -40,22 +43,35 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def filled_place(place: Server) -> Iterator[tuple[Server, str, httpx.Client]]:
-    with filled(place) as (key, client):
-        yield place, key, client
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A workspace of a test's own with the texts in it."""
+
+    place: Server
+    workspace: str
+    key: str
+    client: httpx.Client
 
 
 @pytest.fixture
-def place(tmp_path: Path, model_dir: Path) -> Iterator[Server]:
-    with serving(tmp_path, RAGECHO_MODEL_DIR=str(model_dir)) as server:
+def here(place: Server) -> Iterator[Filled]:
+    slug = f"w{uuid4().hex[:8]}"
+    with Echo(place.url, api_key=place.key(scopes=EVERYTHING)) as echo:
+        echo.workspaces.create(slug)
+    with filled(place, slug) as (key, client):
+        yield Filled(place, slug, key, client)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("place"), RAGECHO_MODEL_DIR=str(model_dir)) as server:
         yield server
 
 
 @contextmanager
-def filled(server: Server) -> Iterator[tuple[str, httpx.Client]]:
+def filled(server: Server, workspace: str = "default") -> Iterator[tuple[str, httpx.Client]]:
     """Upload the texts and yield a key for everything, and a client with it."""
-    key = server.key(scopes="read,write,admin")
+    key = server.key(workspace, scopes=EVERYTHING)
     with server.client(key) as client:
         for one in upload(client, *TEXTS.items()):
             assert settled(client, one["id"])["status"] == "ready"
@@ -68,10 +84,8 @@ def found(client: httpx.Client, query: str, mode: str = "hybrid") -> list[str]:
     return [hit["filename"] for hit in answer.json()["results"]]
 
 
-def test_a_workspace_gets_another_model_and_another_length_by_command_and_client(
-    filled_place: tuple[Server, str, httpx.Client], model_dir: Path
-) -> None:
-    place, key, client = filled_place
+def test_a_workspace_gets_another_model_and_another_length_by_command_and_client(here: Filled, model_dir: Path) -> None:
+    place, key, client = here.place, here.key, here.client
     environment = {"RAGECHO_API_KEY": key, "RAGECHO_MODEL_DIR": str(model_dir)}
     before = json.loads(place.ragecho("reindex", "--json", env=environment))
     assert (before["status"], before["from_model"]) == ("none", "bge-small-en-v1.5")
@@ -90,7 +104,7 @@ def test_a_workspace_gets_another_model_and_another_length_by_command_and_client
         back = echo.index.reindex()
         assert back.from_model == "words"
         assert echo.index.wait_until_reindexed(timeout_seconds=120).status == "done"
-        assert echo.workspaces.get("default").embedding_model == "bge-small-en-v1.5"
+        assert echo.workspaces.get(here.workspace).embedding_model == "bge-small-en-v1.5"
         assert echo.documents.chunks(str(late["id"])).total == 1
     assert sorted(found(client, "water", "vector")) == sorted([*TEXTS, "late.txt"])
     health = json.loads(place.ragecho("index", "check", "--json", env=environment))
@@ -99,8 +113,8 @@ def test_a_workspace_gets_another_model_and_another_length_by_command_and_client
     assert {"index.reindex_started", "index.reindexed"} <= {one["action"] for one in audited}
 
 
-def test_what_cannot_be_reindexed_into_is_refused_with_the_fix(filled_place: tuple[Server, str, httpx.Client]) -> None:
-    place, key, client = filled_place
+def test_what_cannot_be_reindexed_into_is_refused_with_the_fix(here: Filled) -> None:
+    place, key, client = here.place, here.key, here.client
     unknown = client.post(REINDEX, json={"model": "nothing-of-the-kind"})
     assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_input")
     assert client.post(REINDEX, json={"model": "words", "dimensions": 5}).status_code == 422
@@ -115,8 +129,8 @@ def test_what_cannot_be_reindexed_into_is_refused_with_the_fix(filled_place: tup
     assert client.get(REINDEX).json()["status"] == "none"
 
 
-def test_a_reindexing_goes_on_after_its_worker_was_killed(filled_place: tuple[Server, str, httpx.Client]) -> None:
-    place, _, client = filled_place
+def test_a_reindexing_goes_on_after_its_worker_was_killed(here: Filled) -> None:
+    place, client = here.place, here.client
     many = [(f"n{n}.txt", f"Note {n}: the pump {n} and the filter {n} are cleaned.".encode()) for n in range(300)]
     last = upload(client, *many[:100])[-1], upload(client, *many[100:200])[-1], upload(client, *many[200:])[-1]
     for one in last:
@@ -135,7 +149,7 @@ def test_a_reindexing_goes_on_after_its_worker_was_killed(filled_place: tuple[Se
     assert (state["status"], state["space"]["model"]) == ("done", "words")
     assert settled(client, during["id"])["status"] == "ready"
     assert state["documents_total"] >= 303
-    assert json.loads(place.ragecho("index", "check", "--json"))[0]["healthy"]
+    assert all(one["healthy"] for one in json.loads(place.ragecho("index", "check", "--json")))
 
 
 def _is_over(client: httpx.Client) -> bool:
@@ -147,7 +161,7 @@ def test_another_configured_model_is_for_new_workspaces_only(tmp_path: Path, mod
         pass
     with serving(tmp_path, RAGECHO_MODEL_DIR=str(model_dir), RAGECHO_EMBEDDER="words") as server:
         assert any("index.other_space" in line and "ragecho reindex --all" in line for line in server.log)
-        with server.client(server.key(scopes="read,write,admin")) as client:
+        with server.client(server.key(scopes=EVERYTHING)) as client:
             assert found(client, "When is the pump cleaned?", "vector")[0] == "pump.txt"
             (late,) = upload(client, ("late.txt", b"The harbour master keeps the keys."))
             assert settled(client, late["id"])["status"] == "ready"
@@ -166,10 +180,8 @@ def test_another_configured_model_is_for_new_workspaces_only(tmp_path: Path, mod
 @pytest.mark.skipif(
     bool(missing_files(default_model_dir(), MULTILINGUAL_E5_SMALL)), reason="the multilingual model is not set up here"
 )
-def test_a_multilingual_model_finds_across_languages_after_the_switch(
-    filled_place: tuple[Server, str, httpx.Client], model_dir: Path
-) -> None:
-    place, key, client = filled_place
+def test_a_multilingual_model_finds_across_languages_after_the_switch(here: Filled, model_dir: Path) -> None:
+    place, key, client = here.place, here.key, here.client
     environment = {"RAGECHO_API_KEY": key, "RAGECHO_MODEL_DIR": str(model_dir)}
     done = json.loads(place.ragecho("reindex", "--model", "multilingual-e5-small", "--json", env=environment))
     assert done["status"] == "done"

@@ -1,5 +1,6 @@
 """`ragecho api`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -18,6 +19,13 @@ def api(
 ) -> int:
     """Run the HTTP server alone."""
     from ragecho.platform.settings import Settings
+    from ragecho.roles.shares import LISTEN_FD_VARIABLE
+
+    settings = load_settings(Settings, host=host, port=port)
+    if settings.api_processes > 1 and LISTEN_FD_VARIABLE not in os.environ:
+        from ragecho.roles.api_processes import run_several
+
+        return run_several(settings)
     from ragecho.roles.api import run
 
-    return run(load_settings(Settings, host=host, port=port))
+    return run(settings)

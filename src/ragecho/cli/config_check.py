@@ -93,7 +93,7 @@ def _database(settings: Settings, *, is_production: bool) -> Iterator[Finding]:
     if settings.database_url is None or not settings.database_url.get_secret_value():
         yield Finding(Outcome.OK, "database", "the embedded one, in the data folder.")
         return
-    from ragecho.platform.database import current_revision
+    from ragecho.platform.database.migrate import current_revision
 
     try:
         revision, head = current_revision(settings.database_url.get_secret_value())

@@ -51,7 +51,6 @@ def list_models(*, as_json: AsJson = False) -> None:
             "is_default": spec.is_default,
             "is_added": spec.name not in CATALOGUE,
             "is_configured": spec.name in used,
-            "is_runnable": spec.is_runnable,
             "languages": list(spec.languages),
             "dimensions": spec.dimensions or None,
             "max_tokens": spec.max_tokens,

@@ -10,7 +10,9 @@ import ragecho
 PREFIX = "RAGECHO_"
 # Read directly where they are used, since no section fits: they steer one run, not an installation.
 OTHER_VARIABLES = frozenset(
-    {"RAGECHO_DEBUG", "RAGECHO_MODELS_OFFLINE", "RAGECHO_TEST_DATA", "RAGECHO_LISTEN_FD", "RAGECHO_LOGIN_DIR"}
+    {"RAGECHO_DEBUG", "RAGECHO_MODELS_OFFLINE", "RAGECHO_TEST_DATA", "RAGECHO_LOGIN_DIR"}
+    # What a parent tells its children.
+    | {"RAGECHO_LISTEN_FD", "RAGECHO_SHARES_FD", "RAGECHO_SHARES_PLACE"}
 )
 
 

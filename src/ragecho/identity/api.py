@@ -15,7 +15,7 @@ from ragecho.identity.accounts.sign_in import second_factor_state
 from ragecho.identity.federation.build import FederationServices, build_federation, build_federation_routers
 from ragecho.identity.pages.cookies import Cookies
 from ragecho.identity.pages.router import build_kit, build_pages, build_pages_router
-from ragecho.identity.protocol.keys import SigningKeys, ensure_keys
+from ragecho.identity.protocol.keys import SigningKeys
 from ragecho.identity.protocol.provider import ClientCache, Provider
 from ragecho.identity.protocol.routes import build_protocol_router
 from ragecho.identity.protocol.routes_logout import build_logout_router
@@ -101,15 +101,6 @@ def build_identity_routers(services: IdentityServices) -> Sequence[APIRouter]:
         build_pages_router(services.accounts, pages, upstreams=upstreams),
         *build_federation_routers(services.federation, build_kit(services.accounts, pages, upstreams=upstreams)),
     ]
-
-
-async def prepare_identity(database: Database, settings: Settings) -> None:
-    """Make signing keys and Echo's own clients exist. Safe to repeat, from many processes at once."""
-    identity = IdentitySettings()
-    vault = open_vault(settings, identity)
-    async with database.anonymous() as db:
-        await ensure_keys(db, vault, rotation_days=identity.key_rotation_days)
-        await clients.ensure_first_party_clients(db, settings, vault)
 
 
 async def _second_factor_state(db: Session, user_id: UUID) -> tuple[bool, bool]:

@@ -40,6 +40,9 @@ __all__ = ["Found", "IndexState", "PassageSearch", "SearchMode", "SearchTuning",
 
 # Workspaces whose state is kept in memory between searches; a state is confirmed by every answer it led to.
 REMEMBERED_STATES = 10_000
+# What memory found is read by keys, whatever they are: planning it anew takes longer than reading it. A plan that is kept must
+# not be one that went through a table while that was small.
+READING_BY_KEYS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +268,14 @@ class PassageSearch:
             ]
             # A filter is the database's to judge.
             index = self._resident.at(caller, state.space_id, state.version) if self._resident and not filters else None
+            held = [await self._statements.of_memory(caller, index, route, one, space=space) for one in asked]
             statements = [
-                await self._statements.of_memory(caller, index, route, one, space=space)
+                known
                 or self._statements.of_database(caller, state, route, one, space=space, filters=filters, index=index)
-                for one in asked
+                for known, one in zip(held, asked, strict=True)
             ]
-            now, *found = await self._database.read(
-                caller, state_query(caller), *statements, is_snapshot=True, settings=_graph_settings(route)
-            )
+            settings = READING_BY_KEYS if all(held) else _graph_settings(route)
+            now, *found = await self._database.read(caller, state_query(caller), *statements, settings=settings)
             present = await self._counted(caller, state_of(caller, now))
             self._remember(caller, present)
             if present.space_id != space.id:

@@ -8,7 +8,7 @@ from ragecho.kernel.errors import NotFound
 from ragecho.kernel.ids import WorkspaceId
 from ragecho.library.search_route import IndexState
 from ragecho.library.search_sql import INDEX_STATE
-from ragecho.platform.database import Query
+from ragecho.platform.database import Query, array_literal
 
 StateKey = tuple[WorkspaceId, tuple[str, ...], bool]
 
@@ -20,7 +20,7 @@ def state_key(caller: Caller) -> StateKey:
 
 def state_query(caller: Caller) -> Query:
     """Return the statement that reads the state."""
-    return INDEX_STATE, {"workspace_id": caller.workspace_id, "principals": list(caller.principals)}
+    return INDEX_STATE, {"workspace_id": caller.workspace_id, "principals": array_literal(caller.principals)}
 
 
 def state_of(caller: Caller, rows: Sequence[Mapping[str, Any]]) -> IndexState:

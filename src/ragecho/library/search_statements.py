@@ -19,7 +19,7 @@ from ragecho.library.query.queries import Query as Wording
 from ragecho.library.resident_index import Candidates, Ranked, ResidentIndex
 from ragecho.library.search_route import IndexState, Route, SearchTuning
 from ragecho.library.search_sql import held_statement, search_statement
-from ragecho.platform.database import Query
+from ragecho.platform.database import Query, array_literal
 from ragecho.ports.embedder import Vectors
 
 OTHER_THREAD_FROM_CHUNKS = 150_000
@@ -92,7 +92,7 @@ class Statements:
         parameters: dict[str, Any] = {
             "workspace_id": caller.workspace_id,
             "sees_all": caller.sees_all,
-            "principals": list(caller.principals),
+            "principals": array_literal(caller.principals),
             "held_ids": found.ids,
             "held_scores": found.scores,
             **{f"held_{side}": scores for side, scores in found.parts.items()},
@@ -136,7 +136,7 @@ class Statements:
             "weights": list(asked.terms.values()),
             "candidate_cap": route.candidate_cap,
             "sees_all": caller.sees_all,
-            "principals": list(caller.principals),
+            "principals": array_literal(caller.principals),
         }
         if proposed is not None:
             parameters |= {"lexical_ids": proposed.ids, "lexical_scores": proposed.scores}

@@ -18,7 +18,7 @@ class SearchSettings(BaseSettings):
         ge=0,
         description="Most memory in each API process for the indexes of workspaces that are searched often (about 150 MB for "
         "100 000 passages with vectors of 384 dimensions); what does not fit is searched in the database, more slowly. 0 switches "
-        "it off. Default: an eighth of the memory, at least 256.",
+        "it off. Default: an eighth of the memory, all processes together a quarter, but at least 256 each.",
     )
     rerank_budget_ms: int = Field(
         400,

@@ -27,6 +27,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of the embedded database, blobs and keys.")
     host: str = Field("127.0.0.1", description="Address that the HTTP server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the HTTP server listens on.")
+    api_processes: int = Field(
+        0,
+        ge=0,
+        description="Processes that answer HTTP on one port. 0 means one under `ragecho api`, and under `ragecho serve` one for "
+        "each core, at most four and one for each 4 GB of memory.",
+    )
     public_url: str | None = Field(None, description="The URL that people type; default http://HOST:PORT.")
     allow_private_addresses: bool = Field(
         False,
@@ -38,7 +44,12 @@ class Settings(BaseSettings):
     database_owner_url: SecretStr | None = Field(
         None, description="URL of a user that may change tables, for migrations; default DATABASE_URL."
     )
-    database_pool_size: int = Field(10, ge=1, description="Connections per process.")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        description="Most connections of one process for the application, and as many again where it holds the identity service; "
+        "half of them are for reading.",
+    )
     database_prepare: bool = Field(
         True, description="Prepared statements; switch them off behind a proxy that pools transactions."
     )

@@ -31,7 +31,8 @@ from ragecho.platform.http.authentication import authentication
 from ragecho.platform.jobs.gauges import queue_gauges
 from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
-from ragecho.roles.serve import LISTEN_FD_VARIABLE
+from ragecho.roles.shared_server import SharedServer
+from ragecho.roles.shares import LISTEN_FD_VARIABLE, Shares
 from ragecho.tenancy.api import build_tenancy_router
 from ragecho.tenancy.api_domains import build_domains_router
 from ragecho.web.api import build_gateway_router
@@ -76,9 +77,8 @@ def build_app(services: Services) -> FastAPI:
 def run(settings: Settings) -> int:
     """Answer until told to stop; return the exit code."""
     configure_telemetry(settings, role="api")
-    app = build_app(build_services(settings))
     config = uvicorn.Config(
-        app,
+        build_app(build_services(settings)),
         host=settings.host,
         port=settings.port,
         fd=int(os.environ[LISTEN_FD_VARIABLE]) if LISTEN_FD_VARIABLE in os.environ else None,
@@ -87,8 +87,9 @@ def run(settings: Settings) -> int:
         timeout_graceful_shutdown=10,
         **uvicorn_log_options(),
     )
+    shares = Shares.inherited()
     try:
-        uvicorn.Server(config).run()
+        (uvicorn.Server(config) if shares is None else SharedServer(config, shares)).run()
     finally:
         shutdown_tracing()
     return 0

@@ -1,6 +1,6 @@
 """`ragecho db …`: migrations, on the embedded database or an external one."""
 
-from ragecho.platform.database import current_revision
+from ragecho.platform.database.migrate import current_revision
 from ragecho.platform.settings import Settings
 from ragecho.roles.local import local_database
 from ragecho.roles.prepare import prepare

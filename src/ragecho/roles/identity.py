@@ -23,7 +23,7 @@ from ragecho.platform.settings import Settings
 from ragecho.platform.telemetry import configure_telemetry, get_logger, shutdown_tracing, uvicorn_log_options
 from ragecho.roles.local import local_database
 from ragecho.roles.prepare import prepare
-from ragecho.roles.serve import LISTEN_FD_VARIABLE
+from ragecho.roles.shares import LISTEN_FD_VARIABLE
 from ragecho.wiring import build_identity
 
 log = get_logger(__name__)

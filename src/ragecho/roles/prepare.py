@@ -6,9 +6,10 @@
 import asyncio
 import sys
 
-from ragecho.identity.api import prepare_identity
+from ragecho.identity.preparation import prepare_identity
 from ragecho.kernel.errors import EchoError
-from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database, allow_login, upgrade
+from ragecho.platform.database import APP_ROLE, IDENTITY_ROLE, Database
+from ragecho.platform.database.migrate import allow_login, upgrade
 from ragecho.platform.settings import Settings
 from ragecho.tenancy.model import DEFAULT_ORGANIZATION
 from ragecho.tenancy.service import ensure_default_tenant

@@ -4,32 +4,27 @@ This process only supervises and stays small: it imports neither the web framewo
 and handed to the API, so that a restarted API misses no connection.
 """
 
-import contextlib
-import http.client
-import os
 import socket
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 
 from ragecho.kernel.errors import ConfigurationError, Unavailable
 from ragecho.platform.embedded import EmbeddedPostgres
+from ragecho.platform.embedded.tuning import core_count
+from ragecho.platform.memory import memory_limit_bytes
 from ragecho.platform.settings import Settings
-from ragecho.platform.telemetry import configure_logging, get_logger
+from ragecho.platform.telemetry import configure_logging
+from ragecho.roles.api_processes import RAGECHO, api_children, environment_of, processes_for, supervisor_log
+from ragecho.roles.port import open_port, readiness, shown_host
 from ragecho.roles.supervisor import ChildSpec, Supervisor
-
-log = get_logger(__name__)
-
-# The API takes over this descriptor instead of opening a port of its own.
-LISTEN_FD_VARIABLE = "RAGECHO_LISTEN_FD"
 
 
 def run(settings: Settings, *, open_browser: bool = False) -> int:
     """Serve until told to stop; return the exit code. Raises `ConfigurationError` or `Unavailable` if it cannot start."""
     configure_logging(settings, role="serve")
-    with _listen(settings.host, settings.port) as listener:
+    with open_port(settings.host, settings.port) as listener:
         if settings.database_url is not None:
             return _serve(settings, listener, None, is_first_start=False, open_browser=open_browser)
         is_first_start = not (settings.data_dir / "postgres").exists()
@@ -59,8 +54,7 @@ def _serve(
     # The port that was really opened: the identity service names itself by it.
     environment = _environment(settings, postgres) | {"RAGECHO_PORT": str(port)}
     setup_path = _prepare(settings, environment, postgres)
-    environment |= {LISTEN_FD_VARIABLE: str(listener.fileno())}
-    url = settings.public_url or f"http://{_shown(settings.host)}:{port}"
+    url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
 
     def announce() -> None:
         print(f"Echo is ready at {url}", flush=True)  # noqa: T201 - the one line that scripts wait for
@@ -71,18 +65,10 @@ def _serve(
         if open_browser:
             webbrowser.open(f"{url}/docs")
 
-    ragecho = [sys.executable, "-m", "ragecho"]
-    children = [
-        ChildSpec(
-            "api",
-            [*ragecho, "api"],
-            env=environment,
-            is_ready=_readiness(settings.host, port),
-            pass_fds=(listener.fileno(),),
-        ),
-        ChildSpec("worker", [*ragecho, "worker"], env=environment),
-    ]
-    return Supervisor(children, log=_log, database=postgres, on_ready=announce).run()
+    processes = settings.api_processes or processes_for(core_count(), memory_limit_bytes())
+    with api_children(processes, listener, environment, is_ready=readiness(settings.host, port)) as apis:
+        children = [*apis, ChildSpec("worker", [*RAGECHO, "worker"], env=environment)]
+        return Supervisor(children, log=supervisor_log, database=postgres, on_ready=announce).run()
 
 
 def _key_command(settings: Settings) -> str:
@@ -90,17 +76,8 @@ def _key_command(settings: Settings) -> str:
     return f"{place}{sys.argv[0]} admin api-key create --workspace default --scopes read,write"
 
 
-def _log(event: str, /, **facts: object) -> None:
-    log.info(event, **facts)
-
-
 def _environment(settings: Settings, postgres: EmbeddedPostgres | None) -> dict[str, str]:
-    """Return what the children start with: our own environment and the settings that options may have changed."""
-    environment = os.environ | {
-        "RAGECHO_DATA_DIR": str(settings.data_dir.resolve()),
-        "RAGECHO_HOST": settings.host,
-        "RAGECHO_PORT": str(settings.port),
-    }
+    environment = environment_of(settings)
     if postgres is not None:
         environment["RAGECHO_DATABASE_URL"] = postgres.address.app_url
     return environment
@@ -131,43 +108,3 @@ def _prepare(settings: Settings, environment: dict[str, str], postgres: Embedded
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         raise Unavailable(f"The database could not be prepared: {lines[-1].removeprefix('ragecho: ')}")
     return next((line for line in done.stdout.splitlines() if line.startswith("/identity/setup?")), "")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = None
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. The API cannot tell from a bare descriptor that this is TCP, so its event loop would not
-        # set it, and every answer would wait 40 ms for the client's delayed acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another with --host, --port or RAGECHO_PORT."
-        ) from error
-    return listener
-
-
-def _readiness(host: str, port: int) -> Callable[[], bool]:
-    def is_ready() -> bool:
-        connection = http.client.HTTPConnection(_shown(host), port, timeout=2.0)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", "/health/ready")
-                return connection.getresponse().status == http.client.OK
-            except (OSError, http.client.HTTPException):
-                return False
-
-    return is_ready
-
-
-def _shown(host: str) -> str:
-    """Return the address that a person on this machine types for what we listen on."""
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

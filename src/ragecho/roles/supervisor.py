@@ -4,6 +4,7 @@ The parent stays small: nothing here imports more than the standard library and 
 """
 
 import contextlib
+import math
 import os
 import select
 import shutil
@@ -55,6 +56,7 @@ class ChildSpec:
     env: Mapping[str, str] | None = None
     is_ready: Callable[[], bool] | None = None
     pass_fds: tuple[int, ...] = ()  # descriptors that every incarnation inherits, say a listening socket
+    is_later: bool = False  # started when all others have been ready, whose readiness does not wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,9 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy or Policy()
-        self._children = [_Child(spec, _Backoff(self._policy)) for spec in children]
+        self._children = [
+            _Child(spec, _Backoff(self._policy), start_at=math.inf if spec.is_later else 0.0) for spec in children
+        ]
         self._database = _DatabaseWatch(database, _Backoff(self._policy)) if database is not None else None
         self._log = log
         self._on_ready = on_ready
@@ -236,8 +240,10 @@ class Supervisor:
         return True
 
     def _announce_readiness(self) -> None:
-        if not self._was_ready and all(child.is_ready for child in self._children):
+        if not self._was_ready and all(child.is_ready or child.spec.is_later for child in self._children):
             self._was_ready = True
+            for child in self._children:
+                child.start_at = min(child.start_at, self._clock())
             self._log("supervisor.ready")
             self._on_ready()
 

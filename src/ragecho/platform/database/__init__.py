@@ -1,4 +1,4 @@
-"""One PostgreSQL: connections, transactions with a caller, migrations.
+"""One PostgreSQL: connections, and transactions with a caller. Migrations are `migrate`'s, which few processes import.
 
 `Session` and `Row` are the driver layer's types under our name: features annotate with them, and only stores import SQL.
 """
@@ -6,8 +6,9 @@
 from sqlalchemy import RowMapping as Row
 from sqlalchemy.ext.asyncio import AsyncConnection as Session
 
-from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, Query, array_literal, driver_url
-from ragecho.platform.database.migrate import allow_login, current_revision, upgrade
+from ragecho.platform.database.callers import array_literal
+from ragecho.platform.database.engine import APP_ROLE, IDENTITY_ROLE, Database, driver_url
+from ragecho.platform.database.reading import Query
 
 __all__ = [
     "APP_ROLE",
@@ -16,9 +17,6 @@ __all__ = [
     "Query",
     "Row",
     "Session",
-    "allow_login",
     "array_literal",
-    "current_revision",
     "driver_url",
-    "upgrade",
 ]

@@ -31,7 +31,7 @@ def server_settings(*, memory_bytes: int, cores: int, socket_dir: Path, port: in
         "port": str(port),
         "unix_socket_directories": f'"{socket_dir}"',
         "unix_socket_permissions": "0700",
-        "max_connections": "100",
+        "max_connections": "200",  # four API processes, each with those of the application and of the identity service
         # Memory.
         "shared_buffers": share(32, 32, 256),
         "effective_cache_size": share(2, 128, 1 << 20),

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from ragecho.kernel.errors import EchoError
 from ragecho.platform.http.permissions import anyone
 from ragecho.platform.telemetry import get_logger, metrics
+from ragecho.platform.telemetry.exposition import CONTENT_TYPE
 
 Check = Callable[[], Awaitable[str | None]]
 """Raises when the thing does not work; may return a short detail such as a version."""
@@ -107,6 +108,6 @@ def metrics_router(*, refresh: Sequence[Callable[[], Awaitable[None]]] = ()) -> 
                     await step()
             except Exception as error:
                 log.warning("metrics.refresh_failed", exc_info=error)
-        return Response(metrics.render_metrics(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(metrics.render_metrics(), headers={"Content-Type": CONTENT_TYPE})
 
     return router

@@ -1,23 +1,23 @@
 """Every metric of Echo, declared in one place. No label ever names a tenant, a person or a document.
 
-Each process has its own numbers. The queue's gauges are set from the database by whoever serves `/metrics`, so they count all
-workers; a worker's own histograms are its own, on its own port (`RAGECHO_METRICS_PORT`).
+Each process has its own numbers; API processes that share a port show theirs together. The queue's gauges are set from the
+database by whoever serves `/metrics`, so they count all workers; a worker's own histograms are its own, on its own port
+(`RAGECHO_METRICS_PORT`).
 """
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
-REGISTRY = CollectorRegistry(auto_describe=True)
-ProcessCollector(registry=REGISTRY)
-PlatformCollector(registry=REGISTRY)
-GCCollector(registry=REGISTRY)
+from ragecho.platform.telemetry.exposition import Reading, own_registry, render
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+JOBS_NOW = Reading("ragecho_queue_jobs", "Jobs in the database by queue and status.", ("queue", "status"))
+QUEUE_OLDEST_SECONDS = Reading(
+    "ragecho_queue_oldest_seconds", "Age of the oldest delivery by queue and status.", ("queue", "status")
+)
+_READINGS = (JOBS_NOW, QUEUE_OLDEST_SECONDS)
+REGISTRY = own_registry(_READINGS)
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -29,7 +29,9 @@ HTTP_SECONDS = Histogram(
     buckets=(*_FAST, 30, 60),
     registry=REGISTRY,
 )
-HTTP_IN_PROGRESS = Gauge("http_requests_in_progress", "Requests being answered now.", registry=REGISTRY)
+HTTP_IN_PROGRESS = Gauge(
+    "http_requests_in_progress", "Requests being answered now.", registry=REGISTRY, multiprocess_mode="livesum"
+)
 HTTP_REFUSED = Counter("http_requests_refused_total", "Requests refused by a limit.", ("limit",), registry=REGISTRY)
 
 INGEST_STAGE_SECONDS = Histogram(
@@ -45,15 +47,6 @@ SEARCH_SECONDS = Histogram(
 )
 ANSWERS = Counter("ragecho_answers_total", "Questions answered or refused.", ("outcome",), registry=REGISTRY)
 JOBS = Counter("ragecho_jobs_total", "Jobs that ended in this process.", ("task", "status"), registry=REGISTRY)
-JOBS_NOW = Gauge(
-    "ragecho_queue_jobs", "Jobs in the database by queue and status.", ("queue", "status"), registry=REGISTRY
-)
-QUEUE_OLDEST_SECONDS = Gauge(
-    "ragecho_queue_oldest_seconds",
-    "Age of the oldest delivery by queue and status.",
-    ("queue", "status"),
-    registry=REGISTRY,
-)
 JOB_SECONDS = Histogram(
     "ragecho_job_seconds",
     "Time of one attempt of a job, or of a batch of small ones.",
@@ -88,8 +81,8 @@ CACHE_LOOKUPS = Counter("ragecho_cache_lookups_total", "Lookups of a cache.", ("
 
 
 def render_metrics() -> bytes:
-    """Return all metrics of this process in the Prometheus text format (`CONTENT_TYPE`)."""
-    return generate_latest(REGISTRY)
+    """Return all metrics in the Prometheus text format (`exposition.CONTENT_TYPE`): of all processes that share this one's port."""
+    return render(REGISTRY, _READINGS)
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
@@ -140,16 +133,12 @@ def observe_step_wait(step: str, seconds: float) -> None:
 
 def set_jobs_now(counts: Mapping[tuple[str, str], int]) -> None:
     """Set the queue's gauges from the database: (queue, status) to number of jobs."""
-    JOBS_NOW.clear()
-    for (queue, status), number in counts.items():
-        JOBS_NOW.labels(queue, status).set(number)
+    JOBS_NOW.set(counts.items())
 
 
 def set_oldest_deliveries(ages: Mapping[tuple[str, str], float]) -> None:
     """Set the ages of the queue's oldest deliveries from the database: (queue, status) to seconds."""
-    QUEUE_OLDEST_SECONDS.clear()
-    for (queue, status), seconds in ages.items():
-        QUEUE_OLDEST_SECONDS.labels(queue, status).set(seconds)
+    QUEUE_OLDEST_SECONDS.set(ages.items())
 
 
 def count_removed(what: str, number: int) -> None:
