@@ -116,11 +116,13 @@ install_requirements() {
         "$uv" pip install --quiet --python .venv --no-deps --no-build-isolation -e . -e sdk >&2
         stamp project "$project_hash"
     fi
+    # What has not changed is not compiled again; where it may not be written (another user's clone) it does without.
+    .venv/bin/python -m compileall -q src sdk >&2 || true
     if [ "$1" = dev ]; then
         dev_hash=$(hash_of requirements/dev.txt requirements/base.txt)
         if is_stale dev "$dev_hash"; then
             say "installing requirements/dev.txt"
-            "$uv" pip install --quiet --python .venv --require-hashes -r requirements/dev.txt >&2
+            "$uv" pip install --quiet --compile-bytecode --python .venv --require-hashes -r requirements/dev.txt >&2
             stamp dev "$dev_hash"
         fi
         node_hash=$(hash_of requirements/node.txt)
@@ -133,7 +135,7 @@ install_requirements() {
         if is_stale s3 "$s3_hash" || [ ! -x .tools/s3-test-server/bin/moto_server ]; then
             say "installing requirements/s3-server.txt into .tools/s3-test-server"
             "$uv" venv --quiet --clear --python .venv/bin/python .tools/s3-test-server
-            "$uv" pip install --quiet --python .tools/s3-test-server/bin/python --require-hashes -r requirements/s3-server.txt >&2
+            "$uv" pip install --quiet --compile-bytecode --python .tools/s3-test-server/bin/python --require-hashes -r requirements/s3-server.txt >&2
             stamp s3 "$s3_hash"
         fi
     fi

@@ -1,13 +1,14 @@
 """Who is served next: no tenant, no batch and no slow step makes others wait for its end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from tests.db.conftest import Tenant
+from tests.db.databases import run
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import JobId
@@ -38,9 +39,9 @@ async def enqueue(database: Database, caller: Caller, count: int, *, queue: str 
         return [await store.enqueue(session, caller, kind="test", queue=queue, size=size) for _ in range(count)]
 
 
-async def backlog(database: Database, caller: Caller, count: int) -> None:
+async def backlog(database: Database, caller: Caller, count: int, *, queue: str = QUEUE) -> None:
     """Enqueue many in one statement, each with the turn that `store.enqueue` gives it."""
-    await enqueue(database, caller, 1)
+    await enqueue(database, caller, 1, queue=queue)
     async with database.transaction(caller) as session:
         await session.execute(
             text("""
@@ -117,17 +118,37 @@ async def test_what_was_put_off_does_not_give_newcomers_the_turns_of_long_ago(
     assert turn >= 30
 
 
-async def test_taking_a_turn_looks_at_few_rows_however_many_wait(database: Database, tenant: Tenant) -> None:
+async def test_taking_a_turn_looks_at_few_rows_however_many_wait(
+    database: Database, tenant: Tenant, other_tenant: Tenant, owner_url: str
+) -> None:
+    """Nor at those of another queue, all of which are older."""
     worker = tenant.worker()
+    await backlog(database, other_tenant.worker(), 2_000, queue=OCR_QUEUE)
     await backlog(database, worker, 2_000)
+    # Autovacuum may have counted while nothing waited, or not at all: the plan is the one for what waits now.
+    run(owner_url, "analyze jobs", "analyze procrastinate_jobs")
     async with database.transaction(worker) as session:
         found = await session.execute(
-            text(f"explain (costs off) select {store.TAKE_TURN}"), {"workspace_id": worker.workspace_id, "queue": QUEUE}
+            text(f"explain (analyze, costs off, timing off, format json) select {store.TAKE_TURN}"),
+            {"workspace_id": worker.workspace_id, "queue": QUEUE},
         )
-        plan = "\n".join(found.scalars())
-    assert "jobs_last_turn" in plan
-    assert "ragecho_jobs_first" in plan
-    assert "Sort" not in plan
+        (top,) = found.scalar_one()
+    steps = list(steps_of(top["Plan"]))
+    read = {one.get("Relation Name"): looked_at(one) for one in steps if "Relation Name" in one}
+    assert read["jobs"] <= 1, steps
+    assert read["procrastinate_jobs"] <= 1, steps
+    assert "Sort" not in {one["Node Type"] for one in steps}, steps
+
+
+def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", []):
+        yield from steps_of(inner)
+
+
+def looked_at(step: dict[str, Any]) -> int:
+    """Rows that a step read, those that its filter threw away included."""
+    return (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) * step["Actual Loops"]
 
 
 async def test_a_batch_holds_no_more_bytes_than_take_seconds(database: Database, tenant: Tenant) -> None:
