@@ -10,14 +10,15 @@ from uuid import UUID
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from tests.db.conftest import Tenant
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.ids import uuid7
 from ragecho.platform.database import APP_ROLE, Query, array_literal
-from ragecho.platform.database.reading import _DIALECT
 
 Matrix = NDArray[np.float32]
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # not annotated upstream
 
 
 @dataclass(frozen=True, slots=True)

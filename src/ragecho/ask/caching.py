@@ -6,7 +6,7 @@ answer counts only while that is still the state *after* the question came: what
 re-classified moves it in the same transaction. Whoever takes an answer from here reads its sources again at that moment.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
@@ -73,7 +73,9 @@ class AnswerCache:
         if draft.is_lasting:
             await self._cache.put(key, _encoded(index, draft), ttl_seconds=self._ttl_seconds)
 
-    async def once(self, key: str, index: IndexVersion, make: Callable[[], Awaitable[Draft]]) -> tuple[Draft, bool]:
+    async def once(
+        self, key: str, index: IndexVersion, make: Callable[[], Coroutine[Any, Any, Draft]]
+    ) -> tuple[Draft, bool]:
         """Return what `make` gives, and whether somebody else had begun it, having seen the same index."""
         return await self._flights.run((key, index), make)
 

@@ -8,7 +8,7 @@ level, has other principals and so another key.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -95,7 +95,7 @@ class ResultCache:
         key: str,
         *,
         present: Callable[[], Awaitable[IndexVersion]],
-        find: Callable[[], Awaitable[Kept]],
+        find: Callable[[], Coroutine[Any, Any, Kept]],
     ) -> tuple[Kept, bool]:
         """Return what `find` gives, or gave in the `present` state of the index; and whether it was found before.
 
@@ -112,7 +112,7 @@ class ResultCache:
             return await self._found(key, find), False
         return kept, is_joined
 
-    async def _found(self, key: str, find: Callable[[], Awaitable[Kept]]) -> Kept:
+    async def _found(self, key: str, find: Callable[[], Coroutine[Any, Any, Kept]]) -> Kept:
         kept = await find()
         await self._cache.put(key, _encoded(kept), ttl_seconds=self._ttl_seconds)
         return kept
@@ -136,6 +136,8 @@ class QueryVectors:
 
     async def embed_all(self, embedder: Embedder, queries: Sequence[Query]) -> list[Vectors]:
         """Return the unit vector of each query; all are embedded at the same time."""
+        if len(queries) == 1 and not queries[0].embed_as_passage:
+            return [await self.embed(embedder, queries[0].text)]
         made_up = [query.text for query in queries if query.embed_as_passage]
         *asked, passages = await asyncio.gather(
             *(self.embed(embedder, query.text) for query in queries if not query.embed_as_passage),

@@ -1,6 +1,5 @@
 """Find passages for a question: words and vectors, fused, within what the caller may read."""
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from ragecho.library.search_sql import (
 from ragecho.library.search_state import StateKey, state_key, state_of, state_query
 from ragecho.library.search_statements import SearchMode, Statements, asked_of, in_thread_if_large
 from ragecho.library.spaces import SpaceCache
+from ragecho.platform.background import begun
 from ragecho.platform.database import Database
 from ragecho.platform.telemetry import span
 from ragecho.platform.telemetry.metrics import observe_search
@@ -179,10 +179,13 @@ class PassageSearch:
             if mode is not SearchMode.LEXICAL:
                 with span("search.embed"):
                     embedder = self._embedders.of(space)
-                    vectors, _ = await asyncio.gather(
-                        self._vectors.embed_all(embedder, queries),
-                        self._find_words_meanwhile(caller, state, queries, k=k, mode=mode, wanted=wanted),
-                    )
+                    embedding = begun(self._vectors.embed_all(embedder, queries))
+                    try:
+                        if not embedding.done():
+                            await self._find_words_meanwhile(caller, state, queries, k=k, mode=mode, wanted=wanted)
+                        vectors = await embedding
+                    finally:
+                        embedding.cancel()
             embedded = time.perf_counter()
             with span("search.query", mode=str(mode), k=k):
                 found, state = await self._query(
@@ -210,9 +213,6 @@ class PassageSearch:
         index = self._resident.peek(caller, state.space_id, state.version) if self._resident else None
         if index is None or mode is not SearchMode.HYBRID or filter_parameters(wanted):
             return
-        # After two turns of the loop the model is at work: its tasks were made before this one.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
         for query in queries:
             asked = asked_of(caller, state, query, None, k=k, mode=mode)
             await in_thread_if_large(

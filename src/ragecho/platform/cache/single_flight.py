@@ -1,7 +1,10 @@
 """What several ask for at the same moment is done once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any
+
+from ragecho.platform.background import begun
 
 
 class SingleFlight[T]:
@@ -15,12 +18,15 @@ class SingleFlight[T]:
         self._running: dict[Hashable, asyncio.Task[T]] = {}
         self._waiting: dict[Hashable, int] = {}
 
-    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Return the work's result and whether somebody else had begun it. Raises what the work raises."""
         task = self._running.get(key)
         is_joined = task is not None
         if task is None:
-            task = self._running[key] = asyncio.ensure_future(work())
+            task = begun(work())
+            if task.done():
+                return task.result(), False
+            self._running[key] = task
             task.add_done_callback(lambda _: self._running.pop(key, None))
         self._waiting[key] = self._waiting.get(key, 0) + 1
         try:

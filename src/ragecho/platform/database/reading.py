@@ -6,26 +6,23 @@ transaction to PostgreSQL ("implicit transaction block", protocol-flow in its ma
 the others and for nobody after them. Every such transaction sees the database of one moment.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import URL, TextClause, text
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import Unavailable
+from ragecho.platform.background import to_its_end
 from ragecho.platform.database.callers import SET_CALLER, settings_of
+from ragecho.platform.database.round_trip import Query, ReadingConnection, Rows
 
-Query = tuple[TextClause, Mapping[str, Any]]
-Rows = list[dict[str, Any]]
+__all__ = ["Query", "Readers", "Rows"]
 
-_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # not annotated upstream
 _SNAPSHOTS = " -c default_transaction_isolation=repeatable\\ read"
 # A snapshot does not write what another transaction has written since; the next one has seen it. (When a key was last used is
 # noted once a minute, by whoever reads it first.)
@@ -43,6 +40,7 @@ class Readers:
             connecting["prepare_threshold"] = None
         self._pool = AsyncConnectionPool(
             url.set(drivername="postgresql").render_as_string(hide_password=False),
+            connection_class=ReadingConnection,
             min_size=0,
             max_size=size,
             timeout=wait_seconds,
@@ -60,12 +58,14 @@ class Readers:
 
         Raises `Unavailable` where there is no connection within the time, or it was lost again and again.
         """
+        wanted = list(queries) if caller is None else [_as_caller(caller, settings), *queries]
         if self._pool.closed:  # until the first read
             await self._pool.open()
         for attempts_left in reversed(range(_ATTEMPTS)):
             connection = await self._connect()
             try:
-                return await _read(connection, caller, queries, settings)
+                rows = await connection.rows_of(wanted)
+                return rows if caller is None else rows[1:]
             except psycopg.errors.SerializationFailure:
                 if not attempts_left:
                     raise
@@ -75,7 +75,7 @@ class Readers:
                 if not attempts_left:
                     raise Unavailable("The database connection was lost; try again.", retry_after_seconds=1) from error
             finally:
-                await asyncio.shield(self._pool.putconn(connection))
+                await to_its_end(self._pool.putconn(connection))
             if connection.closed:
                 await self._pool.check()  # the others are probably lost as well
         raise AssertionError("unreachable")
@@ -84,42 +84,20 @@ class Readers:
         """Close all connections."""
         await self._pool.close()
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+    async def _connect(self) -> ReadingConnection:
         try:
             return await self._pool.getconn()
         except PoolTimeout as error:
             raise Unavailable("The database does not answer; try again.", retry_after_seconds=2) from error
 
 
-async def _read(
-    connection: psycopg.AsyncConnection[Any],
-    caller: Caller | None,
-    queries: Sequence[Query],
-    settings: Mapping[str, str],
-) -> list[Rows]:
-    if caller is None and len(queries) == 1:
-        statement, parameters = queries[0]
-        cursor = await connection.cursor(row_factory=dict_row).execute(_driver_sql(statement), parameters)
-        return [await cursor.fetchall()]
-    cursors = []
-    async with connection.pipeline():
-        if caller is not None:
-            values = {f"value{place}": value for place, value in enumerate(settings.values())}
-            await connection.cursor().execute(_set_statement(tuple(settings)), settings_of(caller) | values)
-        for statement, parameters in queries:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(_driver_sql(statement), parameters)
-            cursors.append(cursor)
-    return [await cursor.fetchall() for cursor in cursors]
+def _as_caller(caller: Caller, settings: Mapping[str, str]) -> Query:
+    values = {f"value{place}": value for place, value in enumerate(settings.values())}
+    return _set_caller(tuple(settings)), settings_of(caller) | values
 
 
 @lru_cache(maxsize=64)
-def _set_statement(names: tuple[str, ...]) -> str:
+def _set_caller(names: tuple[str, ...]) -> TextClause:
     """Return `SET_CALLER` with further settings of the transaction, in one statement: each costs its share of the round trip."""
     further = "".join(f", set_config('{name}', :value{place}, true)" for place, name in enumerate(names))
-    return _driver_sql(text(str(SET_CALLER) + further))
-
-
-@lru_cache(maxsize=256)
-def _driver_sql(statement: TextClause) -> str:
-    return str(statement.compile(dialect=_DIALECT))
+    return text(str(SET_CALLER) + further)
