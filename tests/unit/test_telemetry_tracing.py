@@ -39,7 +39,10 @@ def test_ids_are_real_even_when_nothing_is_exported() -> None:
         with span("inner"):
             assert current_trace_id() == trace_id
         assert not outer.is_recording()
+        carrier = inject()
     assert current_trace_id() is None
+    with attach(carrier), span("step"):
+        assert current_trace_id() == trace_id
 
 
 def test_spans_nest_and_carry_their_attributes(exporter: InMemorySpanExporter) -> None:

@@ -1,11 +1,12 @@
 """Traces: every request and job has W3C trace ids; spans are recorded only where a collector is named.
 
-Without an exporter the sampler drops every span, so a span costs a few microseconds and nothing is kept.
+Without an exporter a request or job has ids and its steps have none of their own: nothing is recorded, and the SDK is not imported.
 """
 
 import functools
 import importlib.metadata
 import inspect
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -15,14 +16,12 @@ import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -31,25 +30,26 @@ _VERSION = importlib.metadata.version("ragecho")
 
 
 class _State:
-    """The provider of the process; made on first use, so that ids exist even where nobody configured anything."""
+    """What records the spans of the process; nothing does unless it was configured."""
 
-    provider: TracerProvider | None = None
+    provider: "TracerProvider | None" = None
     tracer: Tracer | None = None
-    is_exporting = False
 
 
-def configure_tracing(*, role: str, exporter: SpanExporter | None = None, is_batched: bool = True) -> None:
+def configure_tracing(*, role: str, exporter: "SpanExporter | None" = None, is_batched: bool = True) -> None:
     """Use `exporter` for all further spans of this process; None records nothing (ids are still made)."""
     shutdown_tracing()
-    resource = Resource.create({"service.name": "ragecho", "service.version": _VERSION, "ragecho.role": role})
     if exporter is None:
-        provider = TracerProvider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False)
-    else:
-        # The SDK reads OTEL_TRACES_SAMPLER; its default follows the parent's decision, else samples everything.
-        provider = TracerProvider(resource=resource)
-        provider.add_span_processor(BatchSpanProcessor(exporter) if is_batched else SimpleSpanProcessor(exporter))
-    _State.provider, _State.is_exporting = provider, exporter is not None
-    _State.tracer = provider.get_tracer("ragecho", _VERSION)
+        return
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+    resource = Resource.create({"service.name": "ragecho", "service.version": _VERSION, "ragecho.role": role})
+    # The SDK reads OTEL_TRACES_SAMPLER; its default follows the parent's decision, else samples everything.
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(exporter) if is_batched else SimpleSpanProcessor(exporter))
+    _State.provider, _State.tracer = provider, provider.get_tracer("ragecho", _VERSION)
 
 
 def shutdown_tracing() -> None:
@@ -57,14 +57,22 @@ def shutdown_tracing() -> None:
     if _State.provider is not None:
         _State.provider.shutdown()
     _State.provider = _State.tracer = None
-    _State.is_exporting = False
 
 
-def _tracer() -> Tracer:
-    if _State.tracer is None:
-        configure_tracing(role="library")
-    assert _State.tracer is not None
-    return _State.tracer
+def _unrecorded(parent: Context | None) -> Span:
+    """Return a span that only has ids: those of its parent's trace, or of a new one."""
+    outer = trace.get_current_span(parent).get_span_context()
+    trace_id = outer.trace_id if outer.is_valid else _random_id(128)
+    return NonRecordingSpan(
+        SpanContext(
+            trace_id, _random_id(64), is_remote=False, trace_state=outer.trace_state if outer.is_valid else None
+        )
+    )
+
+
+def _random_id(bits: int) -> int:
+    # Zero is no id (W3C Trace Context). They tell traces apart and open nothing.
+    return random.getrandbits(bits) or 1
 
 
 class span:  # noqa: N801 - used like a function, as context manager and as decorator
@@ -86,9 +94,15 @@ class span:  # noqa: N801 - used like a function, as context manager and as deco
         self._token: Any = None
 
     def __enter__(self) -> Span:
-        current = _tracer().start_span(
-            self._name, context=self._parent, kind=self._kind, attributes=self._attributes, record_exception=False
-        )
+        if _State.tracer is None:
+            outer = trace.get_current_span()
+            if self._kind is SpanKind.INTERNAL and self._parent is None and outer.get_span_context().is_valid:
+                return outer  # a step that nobody will see
+            current = _unrecorded(self._parent)
+        else:
+            current = _State.tracer.start_span(
+                self._name, context=self._parent, kind=self._kind, attributes=self._attributes, record_exception=False
+            )
         self._span = current
         self._token = otel_context.attach(trace.set_span_in_context(current, self._parent))
         return current
@@ -96,7 +110,8 @@ class span:  # noqa: N801 - used like a function, as context manager and as deco
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> Literal[False]:
-        assert self._span is not None
+        if self._span is None:
+            return False
         if kind is not None and issubclass(kind, Exception):
             self._span.set_status(StatusCode.ERROR, kind.__name__)
             self._span.set_attribute("error.type", kind.__name__)
@@ -179,7 +194,8 @@ def instrument_engine(engine: "AsyncEngine") -> None:
 
     Written here because the stock instrumentation refuses SQLAlchemy 2.1 (it logs an error and traces nothing).
     """
-    if not _State.is_exporting:
+    tracer = _State.tracer
+    if tracer is None:
         return
     from sqlalchemy import event
 
@@ -188,7 +204,7 @@ def instrument_engine(engine: "AsyncEngine") -> None:
         name = f"db {operation[0].upper()}" if operation else "db"
         attributes = {"db.system.name": "postgresql", "db.query.text": statement}
         if context is not None:
-            context.echo_span = _tracer().start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+            context.echo_span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
 
     def end(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         started = getattr(context, "echo_span", None)
@@ -208,7 +224,7 @@ def instrument_engine(engine: "AsyncEngine") -> None:
 
 def instrument_http_clients() -> None:
     """Trace outgoing httpx requests and send `traceparent` along. Does nothing where no traces are exported."""
-    if not _State.is_exporting:
+    if _State.tracer is None:
         return
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
