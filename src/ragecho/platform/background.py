@@ -1,4 +1,4 @@
-"""Work that a process does besides: begun with a block and cancelled at its end, begun at once, or done to its end."""
+"""Work that a process does besides: begun with a block and cancelled at its end, or begun at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -21,9 +21,3 @@ async def in_background(work: Coroutine[object, object, None], *, name: str) -> 
 def begun[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Return a task that has run as far as its first wait; it is done where there was nothing to wait for."""
     return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-
-
-async def to_its_end[T](work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end, though whoever waits for it is cancelled meanwhile."""
-    task = begun(work)
-    return task.result() if task.done() else await asyncio.shield(task)

@@ -7,6 +7,7 @@ in between. Here libpq is filled first and sent then. It rests on what psycopg d
 All of it is one implicit transaction (reading.py), and each statement is prepared once for a connection.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -38,6 +39,7 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.made_at = self.used_at = time.monotonic()
         self._names: dict[_Kind, bytes] = {}
         self._names_given = 0
 
