@@ -44,11 +44,13 @@ def _repeated(passages: Sequence[Passage]) -> dict[int, int]:
     words: dict[int, frozenset[str]] = {}
     kept: list[int] = []
     found: dict[int, int] = {}
+    facts = [_facts_of(passage) for passage in passages]
     by_digest: dict[str, int] = {}
     for at, passage in enumerate(passages):
         first = by_digest.get(passage.content_sha256)
         if first is None:
-            first = next((one for one in kept if _is_repetition(passages[one], passage, words)), None)
+            near = (one for one in kept if _may_repeat(facts[one], facts[at]))
+            first = next((one for one in near if _is_repetition(passages[one], passage, words)), None)
         if first is not None:
             found[at] = first
             continue
@@ -59,6 +61,17 @@ def _repeated(passages: Sequence[Passage]) -> dict[int, int]:
 
 def _duplicate(first: Passage, passage: Passage) -> Duplicate:
     return Duplicate(first.chunk_id, passage.chunk_id, passage.document_id, passage.filename)
+
+
+def _facts_of(passage: Passage) -> tuple[int, float, int]:
+    """Return a passage's version, nearness and length, by which nearly all pairs are told apart."""
+    return passage.version_id.int, passage.scores.get("vector", 0.0), len(passage.text)
+
+
+def _may_repeat(one: tuple[int, float, int], other: tuple[int, float, int]) -> bool:
+    return one[0] == other[0] or (
+        abs(one[1] - other[1]) <= _SAME_NEARNESS and min(one[2], other[2]) >= _SAME_LENGTH * max(one[2], other[2])
+    )
 
 
 def _is_repetition(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
@@ -74,12 +87,10 @@ def _overlaps(one: Passage, other: Passage) -> bool:
 
 def _is_near(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
     """Compare words only where nearness, length and some samples are the same: of what a search finds, next to nothing."""
-    if abs(one.scores.get("vector", 0.0) - other.scores.get("vector", 0.0)) > _SAME_NEARNESS:
+    if not _may_repeat(_facts_of(one), _facts_of(other)):
         return False
     text, its_text = one.text, other.text
-    shorter, longer = sorted((len(text), len(its_text)))
-    if shorter < _SAME_LENGTH * longer:
-        return False
+    shorter = min(len(text), len(its_text))
     middle, quarter = shorter // 2, shorter // 4
     if text[middle : middle + _SAMPLE] not in its_text and text[quarter : quarter + _SAMPLE] not in its_text:
         return False

@@ -8,7 +8,7 @@ All of it is one implicit transaction (reading.py), and each statement is prepar
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -42,6 +42,7 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
         self.made_at = self.used_at = time.monotonic()
         self._names: dict[_Kind, bytes] = {}
         self._names_given = 0
+        self._columns: dict[TextClause, tuple[str, ...]] = {}
 
     async def rows_of(self, queries: Sequence[Query]) -> list[Rows]:
         """Return the rows of each query, all run in one transaction; the first that fails raises what psycopg raises for it.
@@ -66,7 +67,10 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise errors.error_from_result(result)
-        return [_loaded(transformer, result) for result in results]
+        return [
+            _loaded(transformer, result, self._columns_of(clause, result))
+            for (clause, _), result in zip(queries, results, strict=True)
+        ]
 
     def _send(self, transformer: Transformer, query: Query) -> tuple[_Kind, bytes] | None:
         """Put a query in what will be sent; return what the server knows it by from then on, where that is new."""
@@ -103,6 +107,14 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
             results.extend((yield from generators.fetch_many(self.pgconn)))
         return results
 
+    def _columns_of(self, clause: TextClause, result: PGresult) -> tuple[str, ...]:
+        names = self._columns.get(clause)
+        if names is None or len(names) != result.nfields:
+            names = tuple((result.fname(place) or b"").decode() for place in range(result.nfields))
+            if len(self._columns) < _MOST_PREPARED:
+                self._columns[clause] = names
+        return names
+
 
 @lru_cache(maxsize=256)
 def _compiled(clause: TextClause) -> tuple[bytes, tuple[str, ...]]:
@@ -111,12 +123,6 @@ def _compiled(clause: TextClause) -> tuple[bytes, tuple[str, ...]]:
     return str(compiled).encode(), tuple(compiled.positiontup or ())
 
 
-def _loaded(transformer: Transformer, result: PGresult) -> Rows:
+def _loaded(transformer: Transformer, result: PGresult, names: Sequence[str]) -> Rows:
     transformer.set_pgresult(result)
-    names = tuple(_names(result))
     return transformer.load_rows(0, result.ntuples, lambda values: dict(zip(names, values, strict=True)))
-
-
-def _names(result: PGresult) -> Iterator[str]:
-    for place in range(result.nfields):
-        yield (result.fname(place) or b"").decode()

@@ -56,6 +56,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if has_docs else None,
+        # Echo has traces, metrics and logs of its own; the framework's would quote messages, which may be content.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
             EchoError: problems.on_echo_error,
             HTTPException: problems.on_http_exception,
@@ -68,11 +70,12 @@ def create_app(
             Middleware(InputGuardMiddleware, default_bytes=limits.max_body_bytes, limits=body_limits or {}),
         ],
     )
+    # In the order in which a request is compared with them.
+    for router in routers:
+        app.include_router(router)
     app.include_router(health_router(checks or {}, timeout_seconds=limits.check_timeout_seconds))
     app.include_router(metrics_router(refresh=refresh_metrics))
     if has_docs:
         app.include_router(docs_router(title))
-    for router in routers:
-        app.include_router(router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to replace it
     return app

@@ -6,6 +6,7 @@ database by whoever serves `/metrics`, so they count all workers; a worker's own
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -80,6 +81,13 @@ MODEL_COST = Counter("ragecho_model_cost_usd_total", "Money spent, in US dollars
 CACHE_LOOKUPS = Counter("ragecho_cache_lookups_total", "Lookups of a cache.", ("cache", "outcome"), registry=REGISTRY)
 
 
+# What every request counts is looked up once: a child lives as long as its metric.
+_http_requests = cache(HTTP_REQUESTS.labels)
+_http_seconds = cache(HTTP_SECONDS.labels)
+_search_seconds = cache(SEARCH_SECONDS.labels)
+_cache_lookups = cache(CACHE_LOOKUPS.labels)
+
+
 def render_metrics() -> bytes:
     """Return all metrics in the Prometheus text format (`exposition.CONTENT_TYPE`): of all processes that share this one's port."""
     return render(REGISTRY, _READINGS)
@@ -87,8 +95,8 @@ def render_metrics() -> bytes:
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count one HTTP request; `route` is the template, never the path."""
-    HTTP_REQUESTS.labels(method, route, str(status)).inc()
-    HTTP_SECONDS.labels(method, route).observe(seconds)
+    _http_requests(method, route, str(status)).inc()
+    _http_seconds(method, route).observe(seconds)
 
 
 def observe_ingest_stage(stage: str, seconds: float, *, outcome: str = "ok") -> None:
@@ -103,7 +111,7 @@ def count_embedded(model: str, passages: int) -> None:
 
 def observe_search(step: str, seconds: float) -> None:
     """Record one step of a search: embed, vector, lexical, fuse, rerank or total."""
-    SEARCH_SECONDS.labels(step).observe(seconds)
+    _search_seconds(step).observe(seconds)
 
 
 def count_answer(outcome: str) -> None:
@@ -159,4 +167,4 @@ def observe_model_call(
 
 def count_cache_lookup(cache: str, *, is_hit: bool, times: int = 1) -> None:
     """Count lookups of a named cache."""
-    CACHE_LOOKUPS.labels(cache, "hit" if is_hit else "miss").inc(times)
+    _cache_lookups(cache, "hit" if is_hit else "miss").inc(times)
