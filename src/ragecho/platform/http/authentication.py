@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from fastapi import Request, Security
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi import Request
+from fastapi.security import HTTPBearer
 
 from ragecho.kernel.caller import Caller
 from ragecho.kernel.errors import CsrfRefused, InvalidInput, Unauthenticated
@@ -15,8 +15,6 @@ from ragecho.ports.token_verifier import TokenVerifier
 
 __all__ = ["Authenticate", "authentication", "is_same_origin"]
 
-_BEARER = HTTPBearer(auto_error=False, description="An access token or API key.")
-_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
 _LONGEST_TOKEN = 8192
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -27,25 +25,33 @@ def authentication(verifiers: Sequence[TokenVerifier], sessions: SessionVerifier
     A session cookie counts where no other credential is sent; changes by it need the session's CSRF token and must come
     from our own pages (`CsrfRefused`). Tokens and keys need neither: no browser sends them on its own.
     """
+    return _Authentication(verifiers, sessions)
 
-    async def authenticate(
-        request: Request,
-        _bearer: object = Security(_BEARER),
-        _api_key: object = Security(_API_KEY),
-    ) -> Caller:
+
+class _Authentication(HTTPBearer):
+    """To the framework a security scheme, by which the OpenAPI description names it; openapi.py adds the header of keys to it.
+
+    Not a function that depends on schemes: each dependency costs every request as much as finding its route.
+    """
+
+    def __init__(self, verifiers: Sequence[TokenVerifier], sessions: SessionVerifier | None) -> None:
+        super().__init__(scheme_name="HTTPBearer", auto_error=False, description="An access token or API key.")
+        self._verifiers = verifiers
+        self._sessions = sessions
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]  # whose credential it is, instead of it
+        sessions = self._sessions
         workspace = request.headers.get("x-workspace-id") or None
         cookie = request.cookies.get(sessions.cookie_name) if sessions and not _has_token(request) else None
         if sessions is not None and cookie:
             _refuse_forgery(request, sessions, cookie)
             return _bound(await sessions.verify(cookie, workspace=workspace))
         token = _token_of(request)
-        for verifier in verifiers:
+        for verifier in self._verifiers:
             caller = await verifier.verify(token, workspace=workspace)
             if caller is not None:
                 return _bound(caller)
         raise Unauthenticated("This token is not one that Echo issued.")
-
-    return authenticate
 
 
 def is_same_origin(request: Request, origin: str) -> bool:

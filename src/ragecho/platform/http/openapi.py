@@ -4,11 +4,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader
 
 from ragecho.platform.http.permissions import declare_permission
 from ragecho.platform.http.problems import MEDIA_TYPE, Problem
 
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+_API_KEY = APIKeyHeader(name="X-API-Key", description="An API key.")
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
@@ -35,9 +37,20 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for method, operation in path.items():
             if method in _METHODS:
                 _declare_problems(operation)
+                _offer_api_keys(operation)
                 declare_permission(operation)
+    schemes = document["components"].get("securitySchemes", {})
+    if "HTTPBearer" in schemes:
+        schemes[_API_KEY.scheme_name] = _API_KEY.model.model_dump(mode="json", by_alias=True, exclude_none=True)
     app.openapi_schema = document
     return document
+
+
+def _offer_api_keys(operation: dict[str, Any]) -> None:
+    """Declare the header of API keys wherever a bearer token is taken: keys are, in either."""
+    for scheme in list(operation.get("security", [])):
+        if "HTTPBearer" in scheme:
+            operation["security"].append({_API_KEY.scheme_name: scheme["HTTPBearer"]})
 
 
 def _declare_problems(operation: dict[str, Any]) -> None:
