@@ -218,3 +218,22 @@ async def test_an_error_reaches_all_who_wait() -> None:
 
     found = await asyncio.gather(*(flights.run("key", work) for _ in range(3)), return_exceptions=True)
     assert [str(one) for one in found] == ["no"] * 3
+
+
+async def test_what_is_at_hand_is_returned_and_leaves_nothing_to_join() -> None:
+    flights: SingleFlight[int] = SingleFlight()
+    found: list[int] = []
+
+    async def work() -> int:
+        found.append(len(found))
+        if len(found) > 2:
+            raise RuntimeError("no more")
+        return found[-1]
+
+    assert await flights.run("key", work) == (0, False)
+    assert await asyncio.gather(*(flights.run("key", work) for _ in range(1))) == [(1, False)]
+    with pytest.raises(RuntimeError, match="no more"):
+        await flights.run("key", work)
+    with pytest.raises(RuntimeError, match="no more"):
+        await flights.run("key", work)
+    assert len(found) == 4, "what failed is tried again"

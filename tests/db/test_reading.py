@@ -8,8 +8,9 @@ from sqlalchemy import text
 from tests.db.conftest import Tenant
 from tests.db.people import add_key
 
+from ragecho.kernel.errors import Unavailable
 from ragecho.kernel.ids import uuid7
-from ragecho.platform.database import APP_ROLE, Database
+from ragecho.platform.database import APP_ROLE, Database, reading, round_trip
 from ragecho.tenancy.callers import Callers
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +97,70 @@ async def test_readers_who_note_the_same_use_of_a_key_all_get_their_answer(datab
     callers = Callers(database)
     found = await asyncio.gather(*(callers.of_key(digest, None) for _ in range(12)))
     assert {caller.workspace_id for caller in found} == {tenant.workspace_id}
+
+
+BACKEND = text("select pg_backend_pid() as backend, pg_sleep(:seconds)::text as slept")
+OPEN = text("select count(*) as n from pg_stat_activity where application_name = :name")
+
+
+async def test_the_connection_used_last_is_used_next_and_others_are_closed_in_time(
+    owner_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"readers-{uuid7()}"
+    database = Database(owner_url, pool_size=8, application_name=name)
+    together = await asyncio.gather(*(database.read(None, (BACKEND, {"seconds": 0.2})) for _ in range(6)))
+    opened = {rows[0]["backend"] for (rows,) in together}
+    assert 1 < len(opened) <= 4, "half of the pool is for readers; the others waited for them"
+    in_turn = [await database.read(None, (BACKEND, {"seconds": 0})) for _ in range(5)]
+    assert len({rows[0]["backend"] for (rows,) in in_turn}) == 1
+    monkeypatch.setattr(reading, "_IDLE_SECONDS", 0.0)
+    for _ in range(6):
+        await database.read(None, (BACKEND, {"seconds": 0}))
+    monkeypatch.undo()
+    for _ in range(200):  # the server notices a little later
+        ((left,),) = await database.read(None, (OPEN, {"name": name}))
+        if left["n"] == 1:
+            break
+        await asyncio.sleep(0.05)
+    assert left["n"] == 1
+    monkeypatch.setattr(reading, "_OLDEST_SECONDS", 0.0)
+    ((last,),) = await database.read(None, (BACKEND, {"seconds": 0}))
+    ((new,),) = await database.read(None, (BACKEND, {"seconds": 0}))
+    assert last["backend"] != new["backend"]
+    await database.close()
+
+
+async def test_who_finds_all_readers_at_work_for_too_long_is_told(owner_url: str) -> None:
+    database = Database(owner_url, pool_size=2)
+    database._readers._wait_seconds = 0.2  # ten seconds otherwise
+    busy = asyncio.create_task(database.read(None, (BACKEND, {"seconds": 30})))
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unavailable):
+        await database.read(None, (WHOSE, {}))
+    busy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await busy
+    assert await database.read(None, (WHOSE, {}))
+    await database.close()
+
+
+@pytest.mark.parametrize("is_preparing", [True, False])
+async def test_statements_and_values_of_many_kinds_are_told_apart(
+    owner_url: str, monkeypatch: pytest.MonkeyPatch, is_preparing: bool
+) -> None:
+    """More of them than are prepared; some are asked twice in one reading, and one has the wrong value in between."""
+    monkeypatch.setattr(round_trip, "_MOST_PREPARED", 3)
+    echo = text("select :value as value, cast(:word as text) as word")
+    values: list[object] = [1, 2**40, "word", [1, 2], 1.5, True, uuid7(), b"bytes", "100 %s %(x)s $1 :y"]
+    database = Database(owner_url, pool_size=2, is_preparing=is_preparing)
+    try:
+        for _ in range(2):
+            asked = [(echo, {"word": str(value), "value": value}) for value in values]
+            found = await database.read(None, *asked, *asked)
+            assert [(row["value"], row["word"]) for (row,) in found] == [(value, str(value)) for value in values] * 2
+            with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+                await database.read(None, asked[0], (text("select cast(:n as int)"), {"n": "x"}))
+            with pytest.raises(psycopg.errors.UndefinedColumn):
+                await database.read(None, (text("select nothing_of_that_name"), {}), asked[0])
+    finally:
+        await database.close()
