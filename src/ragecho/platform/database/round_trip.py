@@ -1,8 +1,8 @@
 """Several statements to PostgreSQL and their results back, in one message each way.
 
 A pipeline of psycopg's cursors sends every statement by itself, so the server wakes up for each and the sender looks for results
-in between. Here libpq is filled first and sent then. It rests on what psycopg documents for this: its wrapper of libpq
-(`psycopg.pq`), the adaptation of values (`psycopg.adapt.Transformer`), and on the generators that its own cursors wait with.
+in between. Here libpq is filled first and sent then. It rests on what psycopg documents for such uses, its wrapper of libpq
+(`psycopg.pq`) and the adaptation of values (`psycopg.adapt.Transformer`), and on the generators that its own cursors wait with.
 
 All of it is one implicit transaction (reading.py), and each statement is prepared once for a connection.
 """
