@@ -46,6 +46,14 @@ def test_overlapping_windows_of_one_document_are_one() -> None:
     assert [p.text for p in kept] == ["a", "c"]
 
 
+def test_parts_of_one_document_are_told_apart_by_nearness_as_others_are() -> None:
+    one = replace(passage(f"{LONG} colour"), start=0, end=100, scores={"vector": 0.9})
+    far = replace(passage(f"{LONG} color"), version_id=one.version_id, start=200, end=300, scores={"vector": 0.8})
+    near = replace(far, scores={"vector": 0.89})
+    assert fold([one, far, passage("x")], k=2)[1] == []
+    assert [folded.of for folded in fold([one, near, passage("x")], k=2)[1]] == [one.chunk_id]
+
+
 def test_a_document_shows_no_more_than_its_share() -> None:
     many = [replace(passage(str(n)), document_id=DocumentId(UUID(int=n % 2))) for n in range(6)]
     assert [p.text for p in capped(many, 2)] == ["0", "1", "2", "3"]

@@ -136,7 +136,7 @@ class QueryVectors:
 
     async def embed_all(self, embedder: Embedder, queries: Sequence[Query]) -> list[Vectors]:
         """Return the unit vector of each query; all are embedded at the same time."""
-        if len(queries) == 1 and not queries[0].embed_as_passage:
+        if len(queries) == 1 and not queries[0].embed_as_passage:  # nearly always: it needs no tasks
             return [await self.embed(embedder, queries[0].text)]
         made_up = [query.text for query in queries if query.embed_as_passage]
         *asked, passages = await asyncio.gather(

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from ragecho.kernel.ids import DocumentId
 from ragecho.kernel.passages import Passage
@@ -44,13 +44,12 @@ def _repeated(passages: Sequence[Passage]) -> dict[int, int]:
     words: dict[int, frozenset[str]] = {}
     kept: list[int] = []
     found: dict[int, int] = {}
-    facts = [_facts_of(passage) for passage in passages]
+    about = [_about(passage) for passage in passages]
     by_digest: dict[str, int] = {}
     for at, passage in enumerate(passages):
         first = by_digest.get(passage.content_sha256)
         if first is None:
-            near = (one for one in kept if _may_repeat(facts[one], facts[at]))
-            first = next((one for one in near if _is_repetition(passages[one], passage, words)), None)
+            first = next((one for one in kept if _is_repetition(about[one], about[at], words)), None)
         if first is not None:
             found[at] = first
             continue
@@ -63,32 +62,37 @@ def _duplicate(first: Passage, passage: Passage) -> Duplicate:
     return Duplicate(first.chunk_id, passage.chunk_id, passage.document_id, passage.filename)
 
 
-def _facts_of(passage: Passage) -> tuple[int, float, int]:
-    """Return a passage's version, nearness and length, by which nearly all pairs are told apart."""
-    return passage.version_id.int, passage.scores.get("vector", 0.0), len(passage.text)
+class _About(NamedTuple):
+    """A passage, and the numbers by which nearly all pairs are told apart."""
+
+    passage: Passage
+    version: int
+    nearness: float
+    length: int
 
 
-def _may_repeat(one: tuple[int, float, int], other: tuple[int, float, int]) -> bool:
-    return one[0] == other[0] or (
-        abs(one[1] - other[1]) <= _SAME_NEARNESS and min(one[2], other[2]) >= _SAME_LENGTH * max(one[2], other[2])
+def _about(passage: Passage) -> _About:
+    return _About(passage, passage.version_id.int, passage.scores.get("vector", 0.0), len(passage.text))
+
+
+def _is_repetition(one: _About, other: _About, words: dict[int, frozenset[str]]) -> bool:
+    if one.version == other.version and _overlaps(one.passage, other.passage):
+        return True
+    return (
+        abs(one.nearness - other.nearness) <= _SAME_NEARNESS
+        and min(one.length, other.length) >= _SAME_LENGTH * max(one.length, other.length)
+        and _says_the_same(one.passage, other.passage, words)
     )
 
 
-def _is_repetition(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
-    return _overlaps(one, other) or _is_near(one, other, words)
-
-
 def _overlaps(one: Passage, other: Passage) -> bool:
-    if one.version_id != other.version_id:
-        return False
+    """Tell whether two windows of one version share more than half of the smaller one."""
     shared = min(one.end, other.end) - max(one.start, other.start)
     return shared > _OVERLAPPING * min(one.end - one.start, other.end - other.start)
 
 
-def _is_near(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
-    """Compare words only where nearness, length and some samples are the same: of what a search finds, next to nothing."""
-    if not _may_repeat(_facts_of(one), _facts_of(other)):
-        return False
+def _says_the_same(one: Passage, other: Passage, words: dict[int, frozenset[str]]) -> bool:
+    """Compare words only where some samples are the same: of what a search finds, next to nothing."""
     text, its_text = one.text, other.text
     shorter = min(len(text), len(its_text))
     middle, quarter = shorter // 2, shorter // 4

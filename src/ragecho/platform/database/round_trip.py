@@ -42,7 +42,7 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
         self.made_at = self.used_at = time.monotonic()
         self._names: dict[_Kind, bytes] = {}
         self._names_given = 0
-        self._columns: dict[TextClause, tuple[str, ...]] = {}
+        self._columns: dict[bytes, tuple[str, ...]] = {}
 
     async def rows_of(self, queries: Sequence[Query]) -> list[Rows]:
         """Return the rows of each query, all run in one transaction; the first that fails raises what psycopg raises for it.
@@ -68,7 +68,7 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
             if result.status == ExecStatus.FATAL_ERROR:
                 raise errors.error_from_result(result)
         return [
-            _loaded(transformer, result, self._columns_of(clause, result))
+            _loaded(transformer, result, self._columns_of(_compiled(clause)[0], result))
             for (clause, _), result in zip(queries, results, strict=True)
         ]
 
@@ -107,12 +107,12 @@ class ReadingConnection(psycopg.AsyncConnection[Any]):
             results.extend((yield from generators.fetch_many(self.pgconn)))
         return results
 
-    def _columns_of(self, clause: TextClause, result: PGresult) -> tuple[str, ...]:
-        names = self._columns.get(clause)
+    def _columns_of(self, statement: bytes, result: PGresult) -> tuple[str, ...]:
+        names = self._columns.get(statement)
         if names is None or len(names) != result.nfields:
             names = tuple((result.fname(place) or b"").decode() for place in range(result.nfields))
             if len(self._columns) < _MOST_PREPARED:
-                self._columns[clause] = names
+                self._columns[statement] = names
         return names
 
 
